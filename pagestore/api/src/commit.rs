@@ -1,0 +1,132 @@
+//! Commits: what a transaction sends, and what the store keeps of it.
+
+use std::fmt;
+
+use roaring::RoaringBitmap;
+
+use crate::{Page, PageCount, PageNumber, PageSize, Snapshot, UnixMillis, Version};
+
+/// The identity of one commit, chosen at random by the client.
+///
+/// A commit whose answer was lost is asked again with the same id; the store applies it
+/// at most once.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CommitId([u8; 16]);
+
+impl CommitId {
+    /// The id with these bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// A new id from the operating system's random numbers.
+    ///
+    /// # Errors
+    /// If the operating system gives no random numbers.
+    pub fn random() -> Result<Self, getrandom::Error> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes)?;
+        Ok(Self(bytes))
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Display for CommitId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for CommitId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "CommitId({self})")
+    }
+}
+
+/// How much a commit must survive once it is acknowledged, as SQLite's
+/// <https://www.sqlite.org/pragma.html#pragma_synchronous> in WAL mode.
+///
+/// Only the embedded store offers a choice; a distributed store is always [`Full`].
+///
+/// [`Full`]: Durability::Full
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Durability {
+    /// Survives the end of the process. A power loss may damage the store.
+    Off,
+    /// Survives the end of the process. A power loss may undo the newest commits, but
+    /// leaves the store consistent.
+    Normal,
+    /// Survives a power loss.
+    #[default]
+    Full,
+}
+
+/// A page that a transaction writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageWrite {
+    /// Which page.
+    pub number: PageNumber,
+    /// Its whole new content, as long as the page size.
+    pub page: Page,
+}
+
+/// One database's part of a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Participant {
+    /// What the transaction read.
+    pub snapshot: Snapshot,
+    /// The read set: numbers of all pages that the transaction depends on. The commit is
+    /// refused if any of them changed after the snapshot.
+    pub reads: RoaringBitmap,
+    /// The write set, at most one entry a page. Pages beyond `page_count` are ignored.
+    /// Every page between the old and the new size must be here, and every page of the
+    /// database if the page size changes.
+    pub writes: Vec<PageWrite>,
+    /// Page size after the commit.
+    pub page_size: PageSize,
+    /// Number of pages after the commit.
+    pub page_count: PageCount,
+}
+
+/// A transaction to commit: all of its participants, or none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitRequest {
+    /// Makes the request safe to repeat.
+    pub id: CommitId,
+    /// What the commit must survive once acknowledged.
+    pub durability: Durability,
+    /// The databases that take part; at most one entry a database.
+    pub participants: Vec<Participant>,
+}
+
+/// A transaction was committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CommitOutcome {
+    /// The version it made, the same in all databases that took part.
+    pub version: Version,
+    /// A key-value read version at which that version is visible.
+    pub read_version: u64,
+}
+
+/// What a database's changelog holds of one commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitRecord {
+    /// The version the commit made.
+    pub version: Version,
+    /// When it was made, by the clock of the process that ran the store's code.
+    pub time: UnixMillis,
+    /// Its id.
+    pub id: CommitId,
+    /// Numbers of the pages it wrote.
+    pub pages: RoaringBitmap,
+    /// Page size after it; `None` while the database is empty.
+    pub page_size: Option<PageSize>,
+    /// Number of pages after it.
+    pub page_count: PageCount,
+}

@@ -1,0 +1,34 @@
+//! The page store: databases made of versioned pages.
+//!
+//! This crate is the vocabulary that every other crate of Verso shares: the domain
+//! types, the [`PageStore`] trait and its errors. It does no input or output.
+//!
+//! A [`PageStore`] holds databases by name. A transaction begins by learning a
+//! [`Snapshot`], reads pages of it, and ends by sending a [`CommitRequest`] with the
+//! pages it depends on and the pages it changes. The store accepts it only if none of
+//! the pages it depends on has changed since the snapshot, so committed transactions
+//! are serializable.
+
+mod commit;
+mod database;
+mod error;
+mod moment;
+mod page;
+mod store;
+mod store_url;
+mod version;
+
+pub use commit::{
+    CommitId, CommitOutcome, CommitRecord, CommitRequest, Durability, PageWrite, Participant,
+};
+pub use database::{DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, NameError};
+pub use error::{
+    BeginError, CatalogueError, CommitError, Conflict, LoadError, MomentError, ReadError,
+    StoreError,
+};
+pub use moment::{Moment, ParseMomentError, UnixMillis};
+pub use page::{InvalidPageSize, Page, PageCount, PageNumber, PageSize, VersionedPage};
+pub use roaring::RoaringBitmap;
+pub use store::{Begun, Changes, CommitPages, CorruptRecord, PageStore, Since, VerifyReport};
+pub use store_url::{DEFAULT_STORE, STORE_ENVIRONMENT_VARIABLE, StoreUrl, StoreUrlError};
+pub use version::{ParseVersionError, Snapshot, Version};

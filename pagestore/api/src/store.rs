@@ -1,0 +1,209 @@
+//! The `PageStore` trait: everything that a client may ask of a store.
+
+use roaring::RoaringBitmap;
+
+use crate::{
+    BeginError, CatalogueError, CommitError, CommitOutcome, CommitRecord, CommitRequest,
+    DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, LoadError, Moment, MomentError,
+    PageCount, PageNumber, PageSize, PageWrite, ReadError, Snapshot, StoreError, Version,
+    VersionedPage,
+};
+
+/// The version up to which a client knows a database's changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Since {
+    /// The database that the client knows.
+    pub database: DatabaseId,
+    /// The version up to which it knows it.
+    pub version: Version,
+}
+
+/// The pages that one commit wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitPages {
+    /// The version that the commit made.
+    pub version: Version,
+    /// Numbers of the pages it wrote.
+    pub pages: RoaringBitmap,
+}
+
+/// What happened to a database between a client's [`Since`] and a new snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Changes {
+    /// Exactly these commits, oldest first.
+    Commits(Vec<CommitPages>),
+    /// Too much to list, or the name stands for another database now: any page may have
+    /// changed.
+    Unknown,
+}
+
+/// The answer to [`PageStore::begin`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Begun {
+    /// The newest state of the database.
+    pub snapshot: Snapshot,
+    /// What changed since the version that the client named.
+    pub changes: Changes,
+}
+
+/// A page record that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CorruptRecord {
+    /// The page.
+    pub page: PageNumber,
+    /// The version of the record.
+    pub version: Version,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// The answer to [`PageStore::verify`]: some page records were checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifyReport {
+    /// How many records were checked.
+    pub records: u64,
+    /// How many bytes they take in the store.
+    pub bytes: u64,
+    /// Those that cannot be read.
+    pub corrupt: Vec<CorruptRecord>,
+    /// Where to go on: all records of earlier pages are checked. `None` at the end.
+    pub next: Option<PageNumber>,
+}
+
+/// Databases made of versioned pages, kept in a store.
+///
+/// All methods block until the answer is there. They may be called from any number of
+/// threads. Nothing is remembered between calls, so any of several processes that serve
+/// one store may answer.
+pub trait PageStore: Send + Sync {
+    /// The newest state of a database, and what changed since the client last looked.
+    ///
+    /// Strictly fresh: it contains every commit that was acknowledged before the call.
+    ///
+    /// # Errors
+    /// If there is no such database, or the store fails.
+    fn begin(&self, name: &DatabaseName, since: Option<Since>) -> Result<Begun, BeginError>;
+
+    /// The content of pages at a snapshot, in the order they were asked for.
+    ///
+    /// # Errors
+    /// If a page lies beyond the end of the snapshot or its record is damaged, or the
+    /// store fails.
+    fn read(
+        &self,
+        snapshot: &Snapshot,
+        pages: &[PageNumber],
+    ) -> Result<Vec<VersionedPage>, ReadError>;
+
+    /// Commits a transaction in all of its databases, or in none.
+    ///
+    /// Safe to repeat with the same request: it takes effect at most once, and once it has,
+    /// every further answer is the same version.
+    ///
+    /// # Errors
+    /// If a page of a read set has changed, a database is gone, the transaction is too
+    /// large, or the store fails.
+    fn commit(&self, request: &CommitRequest) -> Result<CommitOutcome, CommitError>;
+
+    /// The state of a database at a moment in its past.
+    ///
+    /// # Errors
+    /// If there is no such database or version, the moment lies before the oldest readable
+    /// version, or the store fails.
+    fn snapshot_at(&self, name: &DatabaseName, moment: Moment) -> Result<Snapshot, MomentError>;
+
+    /// Makes an empty database.
+    ///
+    /// # Errors
+    /// If the name is taken, or the store fails.
+    fn create(&self, name: &DatabaseName) -> Result<DatabaseId, CatalogueError>;
+
+    /// At most `limit` databases in the order of their names, from the first name after
+    /// `after`.
+    ///
+    /// # Errors
+    /// If the store fails.
+    fn list(
+        &self,
+        after: Option<&DatabaseName>,
+        limit: usize,
+    ) -> Result<Vec<DatabaseEntry>, StoreError>;
+
+    /// What the store knows about a database.
+    ///
+    /// # Errors
+    /// If there is no such database, or the store fails.
+    fn info(&self, name: &DatabaseName) -> Result<DatabaseInfo, CatalogueError>;
+
+    /// At most `limit` commit records, newest first, of versions below `before`.
+    ///
+    /// # Errors
+    /// If there is no such database, or the store fails.
+    fn log(
+        &self,
+        name: &DatabaseName,
+        before: Option<Version>,
+        limit: usize,
+    ) -> Result<Vec<CommitRecord>, CatalogueError>;
+
+    /// Gives a database another name. Its id stays.
+    ///
+    /// # Errors
+    /// If there is no such database, the new name is taken, or the store fails.
+    fn rename(&self, from: &DatabaseName, to: &DatabaseName) -> Result<(), CatalogueError>;
+
+    /// Removes a database with its whole history.
+    ///
+    /// # Errors
+    /// If there is no such database, or the store fails.
+    fn remove(&self, name: &DatabaseName) -> Result<(), CatalogueError>;
+
+    /// Checks page records of all versions, a bounded number of them per call, from the
+    /// first record of page `from` on.
+    ///
+    /// # Errors
+    /// If the store fails. A damaged record is no error: the report lists it.
+    fn verify(&self, database: DatabaseId, from: PageNumber) -> Result<VerifyReport, StoreError>;
+
+    /// Begins to load a whole database, which nobody sees until
+    /// [`load_finish`](PageStore::load_finish).
+    ///
+    /// # Errors
+    /// If the name is taken already, or the store fails.
+    fn load_begin(&self, name: &DatabaseName) -> Result<DatabaseId, LoadError>;
+
+    /// Stores pages of a database that is being loaded.
+    ///
+    /// # Errors
+    /// If the load has ended, or the store fails.
+    fn load_pages(&self, database: DatabaseId, pages: &[PageWrite]) -> Result<(), LoadError>;
+
+    /// Ends a load: the database appears under its name, at one version, with all pages
+    /// from 1 to `page_count`.
+    ///
+    /// # Errors
+    /// If the name is taken by now, the load has ended, or the store fails. Then nothing
+    /// has appeared.
+    fn load_finish(
+        &self,
+        database: DatabaseId,
+        name: &DatabaseName,
+        page_size: PageSize,
+        page_count: PageCount,
+    ) -> Result<Version, LoadError>;
+
+    /// Gives a load up and removes what it stored.
+    ///
+    /// # Errors
+    /// If the load has ended, or the store fails.
+    fn load_abort(&self, database: DatabaseId) -> Result<(), LoadError>;
+
+    /// Called before this process forks: waits for requests under way and lets go of every
+    /// file and connection, so that the child inherits none. Requests wait until
+    /// [`resume`](PageStore::resume).
+    fn suspend(&self);
+
+    /// Called after the fork, in the parent: requests go on. A child never uses the
+    /// parent's store; it opens its own.
+    fn resume(&self);
+}

@@ -1,0 +1,109 @@
+//! Store URLs: which store, of which kind.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// The environment variable that names the store where no `store=` parameter does.
+pub const STORE_ENVIRONMENT_VARIABLE: &str = "VERSO_STORE";
+
+/// The store where nothing names one: an embedded file in the working directory.
+pub const DEFAULT_STORE: &str = "sqlite:verso.db";
+
+/// Where a store is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum StoreUrl {
+    /// `sqlite:PATH`: one embedded file.
+    Sqlite(PathBuf),
+    /// `memory:NAME`: in the memory of this process, for tests.
+    Memory(String),
+}
+
+/// A text is not the URL of a store.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreUrlError {
+    /// No scheme.
+    #[error("'{url}' is not a store URL: write sqlite:PATH, for example {DEFAULT_STORE}")]
+    NoScheme {
+        /// The text.
+        url: String,
+    },
+    /// A scheme that is not known.
+    #[error("unknown scheme '{scheme}:' in store URL '{url}': this build knows sqlite: and memory:")]
+    UnknownScheme {
+        /// The text.
+        url: String,
+        /// The part before the colon.
+        scheme: String,
+    },
+    /// Nothing after the scheme.
+    #[error("the store URL '{url}' names nothing: write a path or name after the colon")]
+    Empty {
+        /// The text.
+        url: String,
+    },
+}
+
+impl StoreUrl {
+    /// Reads a store URL.
+    ///
+    /// # Errors
+    /// If it has no scheme, an unknown one, or nothing behind it.
+    pub fn parse(url: &str) -> Result<Self, StoreUrlError> {
+        let Some((scheme, rest)) = url.split_once(':') else {
+            return Err(StoreUrlError::NoScheme { url: url.to_owned() });
+        };
+        let parsed = match scheme {
+            "sqlite" => Self::Sqlite(PathBuf::from(rest)),
+            "memory" => Self::Memory(rest.to_owned()),
+            _ => {
+                return Err(StoreUrlError::UnknownScheme {
+                    url: url.to_owned(),
+                    scheme: scheme.to_owned(),
+                });
+            }
+        };
+        if rest.is_empty() {
+            return Err(StoreUrlError::Empty { url: url.to_owned() });
+        }
+        Ok(parsed)
+    }
+
+    /// The store that `explicit` names, else the environment variable `VERSO_STORE`, else
+    /// [`DEFAULT_STORE`].
+    ///
+    /// # Errors
+    /// As for [`StoreUrl::parse`].
+    pub fn resolve(explicit: Option<&str>) -> Result<Self, StoreUrlError> {
+        if let Some(url) = explicit {
+            return Self::parse(url);
+        }
+        match std::env::var(STORE_ENVIRONMENT_VARIABLE) {
+            Ok(url) if !url.is_empty() => Self::parse(&url),
+            _ => Self::parse(DEFAULT_STORE),
+        }
+    }
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(formatter, "sqlite:{}", path.display()),
+            Self::Memory(name) => write!(formatter, "memory:{name}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_read_and_shown() {
+        for url in ["sqlite:verso.db", "sqlite:/var/lib/a b.db", "memory:test"] {
+            assert_eq!(StoreUrl::parse(url).unwrap().to_string(), url);
+        }
+        assert!(matches!(StoreUrl::parse("verso.db"), Err(StoreUrlError::NoScheme { .. })));
+        assert!(matches!(StoreUrl::parse("redis:x"), Err(StoreUrlError::UnknownScheme { .. })));
+        assert!(matches!(StoreUrl::parse("sqlite:"), Err(StoreUrlError::Empty { .. })));
+    }
+}

@@ -1,0 +1,116 @@
+//! Ranges of keys.
+
+/// Keys from `begin` to before `end`, in byte order.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KeyRange {
+    /// The first key of the range.
+    pub begin: Vec<u8>,
+    /// The first key beyond the range.
+    pub end: Vec<u8>,
+}
+
+impl KeyRange {
+    /// From `begin` to before `end`; empty if `end` is not above `begin`.
+    #[must_use]
+    pub fn new(begin: impl Into<Vec<u8>>, end: impl Into<Vec<u8>>) -> Self {
+        Self { begin: begin.into(), end: end.into() }
+    }
+
+    /// Just this key.
+    #[must_use]
+    pub fn single(key: &[u8]) -> Self {
+        let mut end = key.to_vec();
+        end.push(0);
+        Self::new(key, end)
+    }
+
+    /// All keys that begin with `prefix`.
+    ///
+    /// A prefix of only `0xff` bytes has no key above it; its range ends at a key longer
+    /// than any that a store takes.
+    #[must_use]
+    pub fn prefix(prefix: &[u8]) -> Self {
+        let mut end = prefix.to_vec();
+        while end.last() == Some(&0xff) {
+            end.pop();
+        }
+        match end.last_mut() {
+            Some(last) => *last += 1,
+            None => end = vec![0xff; prefix.len() + 1],
+        }
+        Self::new(prefix, end)
+    }
+
+    /// Whether no key is in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.begin >= self.end
+    }
+
+    /// Whether the key is in it.
+    #[must_use]
+    pub fn contains(&self, key: &[u8]) -> bool {
+        self.begin.as_slice() <= key && key < self.end.as_slice()
+    }
+
+    /// Whether any key is in both.
+    #[must_use]
+    pub fn intersects(&self, other: &Self) -> bool {
+        self.begin < other.end && other.begin < self.end && !self.is_empty() && !other.is_empty()
+    }
+}
+
+/// The order in which a range is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Ascending keys.
+    Forward,
+    /// Descending keys.
+    Reverse,
+}
+
+/// A range read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RangeQuery {
+    /// Which keys.
+    pub range: KeyRange,
+    /// In which order.
+    pub direction: Direction,
+    /// At most so many.
+    pub limit: usize,
+}
+
+impl RangeQuery {
+    /// The first `limit` keys of the range.
+    #[must_use]
+    pub const fn first(limit: usize, range: KeyRange) -> Self {
+        Self { range, direction: Direction::Forward, limit }
+    }
+
+    /// The last `limit` keys of the range, in descending order.
+    #[must_use]
+    pub const fn last(limit: usize, range: KeyRange) -> Self {
+        Self { range, direction: Direction::Reverse, limit }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefix_ranges_hold_exactly_the_keys_with_the_prefix() {
+        let range = KeyRange::prefix(b"a\xff");
+        assert!(range.contains(b"a\xff") && range.contains(b"a\xff\xff\xff"));
+        assert!(!range.contains(b"b") && !range.contains(b"a\xfe"));
+        assert!(KeyRange::prefix(b"\xff").contains(b"\xff"));
+        assert!(KeyRange::prefix(b"").contains(b"anything"));
+    }
+
+    #[test]
+    fn neighbours_and_empty_ranges_do_not_intersect() {
+        assert!(!KeyRange::new("a", "b").intersects(&KeyRange::new("b", "c")));
+        assert!(KeyRange::new("a", "b\0").intersects(&KeyRange::new("b", "c")));
+        assert!(!KeyRange::new("b", "b").intersects(&KeyRange::new("a", "c")));
+    }
+}
