@@ -23,7 +23,9 @@ pub enum NameError {
         length: usize,
     },
     /// The name contains a control character.
-    #[error("the database name {name:?} contains the control character {character:?}: leave it out")]
+    #[error(
+        "the database name {name:?} contains the control character {character:?}: leave it out"
+    )]
     ControlCharacter {
         /// The name.
         name: String,
@@ -55,7 +57,10 @@ impl DatabaseName {
             return Err(NameError::TooLong { length: text.len() });
         }
         if let Some(character) = text.chars().find(|character| character.is_control()) {
-            return Err(NameError::ControlCharacter { name: text, character });
+            return Err(NameError::ControlCharacter {
+                name: text,
+                character,
+            });
         }
         Ok(Self(text))
     }
@@ -162,17 +167,29 @@ mod tests {
 
     #[test]
     fn names_are_checked() {
-        assert_eq!(DatabaseName::new("tenant-42/app.db").unwrap().as_str(), "tenant-42/app.db");
-        assert_eq!(DatabaseName::new("größe 🦀").unwrap().to_string(), "größe 🦀");
+        assert_eq!(
+            DatabaseName::new("tenant-42/app.db").unwrap().as_str(),
+            "tenant-42/app.db"
+        );
+        assert_eq!(
+            DatabaseName::new("größe 🦀").unwrap().to_string(),
+            "größe 🦀"
+        );
         assert_eq!(DatabaseName::new(""), Err(NameError::Empty));
         assert!(DatabaseName::new("x".repeat(512)).is_ok());
-        assert_eq!(DatabaseName::new("x".repeat(513)), Err(NameError::TooLong { length: 513 }));
+        assert_eq!(
+            DatabaseName::new("x".repeat(513)),
+            Err(NameError::TooLong { length: 513 })
+        );
         for character in ['\0', '\n', '\u{7f}', '\u{85}'] {
             assert!(matches!(
                 DatabaseName::new(format!("a{character}b")),
                 Err(NameError::ControlCharacter { .. })
             ));
         }
-        assert!(matches!(DatabaseName::from_utf8(b"\xff"), Err(NameError::NotUtf8 { .. })));
+        assert!(matches!(
+            DatabaseName::from_utf8(b"\xff"),
+            Err(NameError::NotUtf8 { .. })
+        ));
     }
 }

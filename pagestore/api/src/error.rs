@@ -36,7 +36,9 @@ pub enum StoreError {
         reason: String,
     },
     /// It was made by a newer version of Verso.
-    #[error("the store {store} has format {found}, and this build reads up to {known}: use a newer verso")]
+    #[error(
+        "the store {store} has format {found}, and this build reads up to {known}: use a newer verso"
+    )]
     NewerFormat {
         /// Its URL.
         store: String,
@@ -94,19 +96,6 @@ pub enum ReadError {
         version: Version,
         /// What is wrong.
         reason: String,
-    },
-    /// The snapshot is older than the oldest readable version.
-    #[error(
-        "version {version} of database {database} is no longer readable: the oldest is \
-         {horizon}; begin again on a newer one"
-    )]
-    BelowHorizon {
-        /// The database.
-        database: DatabaseId,
-        /// The version that was asked for.
-        version: Version,
-        /// The oldest readable version.
-        horizon: Version,
     },
     /// The database was removed after the snapshot was taken.
     #[error("database {database} was removed while it was read")]

@@ -12,6 +12,7 @@
 mod commit;
 mod database;
 mod error;
+pub mod header;
 mod moment;
 mod page;
 mod store;
@@ -29,6 +30,8 @@ pub use error::{
 pub use moment::{Moment, ParseMomentError, UnixMillis};
 pub use page::{InvalidPageSize, Page, PageCount, PageNumber, PageSize, VersionedPage};
 pub use roaring::RoaringBitmap;
-pub use store::{Begun, Changes, CommitPages, CorruptRecord, PageStore, Since, VerifyReport};
+pub use store::{
+    Begun, Changes, CommitPages, CorruptRecord, PageStore, RecordPosition, Since, VerifyReport,
+};
 pub use store_url::{DEFAULT_STORE, STORE_ENVIRONMENT_VARIABLE, StoreUrl, StoreUrlError};
 pub use version::{ParseVersionError, Snapshot, Version};

@@ -21,7 +21,9 @@ impl UnixMillis {
     /// Now, by the system's clock. A clock before 1970 counts as 1970.
     #[must_use]
     pub fn now() -> Self {
-        let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let elapsed = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Self(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
     }
 
@@ -35,7 +37,9 @@ impl UnixMillis {
 impl fmt::Display for UnixMillis {
     /// RFC 3339 in UTC, such as `2026-01-31T12:00:00.250Z`.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let timestamp = i64::try_from(self.0).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+        let timestamp = i64::try_from(self.0)
+            .ok()
+            .and_then(|ms| Timestamp::from_millisecond(ms).ok());
         match timestamp {
             Some(timestamp) => write!(formatter, "{timestamp:.3}"),
             None => write!(formatter, "{} ms since 1970", self.0),
@@ -79,7 +83,9 @@ impl Moment {
     /// # Errors
     /// If the text is none of these, or names a time after `now`.
     pub fn parse(text: &str, now: UnixMillis) -> Result<Self, ParseMomentError> {
-        let not_a_moment = || ParseMomentError::NotAMoment { text: text.to_owned() };
+        let not_a_moment = || ParseMomentError::NotAMoment {
+            text: text.to_owned(),
+        };
         if let Ok(version) = text.parse() {
             return Ok(Self::Version(version));
         }
@@ -91,7 +97,9 @@ impl Moment {
             UnixMillis(u64::try_from(timestamp.as_millisecond()).unwrap_or(0))
         };
         if time > now {
-            return Err(ParseMomentError::Future { text: text.to_owned() });
+            return Err(ParseMomentError::Future {
+                text: text.to_owned(),
+            });
         }
         Ok(Self::Time(time))
     }
@@ -148,14 +156,30 @@ mod tests {
             Moment::parse("-15m", NOW),
             Ok(Moment::Time(UnixMillis(1_800_000_000_000 - 900_000)))
         );
-        assert_eq!(Moment::parse("-1w", UnixMillis(5)), Ok(Moment::Time(UnixMillis(0))));
+        assert_eq!(
+            Moment::parse("-1w", UnixMillis(5)),
+            Ok(Moment::Time(UnixMillis(0)))
+        );
     }
 
     #[test]
     fn anything_else_is_refused() {
-        for bad in ["", "-", "-m", "-15", "-15y", "--5m", "-1é", "yesterday", "2026-13-01T00:00:00Z"] {
+        for bad in [
+            "",
+            "-",
+            "-m",
+            "-15",
+            "-15y",
+            "--5m",
+            "-1é",
+            "yesterday",
+            "2026-13-01T00:00:00Z",
+        ] {
             assert!(
-                matches!(Moment::parse(bad, NOW), Err(ParseMomentError::NotAMoment { .. })),
+                matches!(
+                    Moment::parse(bad, NOW),
+                    Err(ParseMomentError::NotAMoment { .. })
+                ),
                 "{bad}"
             );
         }

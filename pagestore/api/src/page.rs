@@ -27,7 +27,10 @@ impl PageNumber {
     /// The page at this index, counted from 0; `None` beyond the last possible page.
     #[must_use]
     pub fn from_index(index: u64) -> Option<Self> {
-        u32::try_from(index).ok()?.checked_add(1).and_then(Self::new)
+        u32::try_from(index)
+            .ok()?
+            .checked_add(1)
+            .and_then(Self::new)
     }
 
     /// The number, from 1.
@@ -154,7 +157,9 @@ mod tests {
 
     #[test]
     fn page_sizes_are_those_of_sqlite() {
-        let valid: Vec<u32> = (0..=200_000).filter(|&size| PageSize::new(size).is_ok()).collect();
+        let valid: Vec<u32> = (0..=200_000)
+            .filter(|&size| PageSize::new(size).is_ok())
+            .collect();
         assert_eq!(valid, [512, 1024, 2048, 4096, 8192, 16384, 32768, 65536]);
     }
 
@@ -164,6 +169,9 @@ mod tests {
         assert_eq!(PageNumber::from_index(0), Some(PageNumber::FIRST));
         assert_eq!(PageNumber::from_index(u64::from(u32::MAX)), None);
         let size = PageSize::new(4096).unwrap();
-        assert_eq!(PageNumber::new(u32::MAX).unwrap().offset(size), 4_294_967_294 * 4096);
+        assert_eq!(
+            PageNumber::new(u32::MAX).unwrap().offset(size),
+            4_294_967_294 * 4096
+        );
     }
 }

@@ -46,13 +46,20 @@ pub struct Begun {
     pub changes: Changes,
 }
 
+/// Which page record: one page at one version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RecordPosition {
+    /// The page.
+    pub page: PageNumber,
+    /// The version that wrote it.
+    pub version: Version,
+}
+
 /// A page record that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CorruptRecord {
-    /// The page.
-    pub page: PageNumber,
-    /// The version of the record.
-    pub version: Version,
+    /// Which record.
+    pub position: RecordPosition,
     /// What is wrong with it.
     pub reason: String,
 }
@@ -66,8 +73,8 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// Those that cannot be read.
     pub corrupt: Vec<CorruptRecord>,
-    /// Where to go on: all records of earlier pages are checked. `None` at the end.
-    pub next: Option<PageNumber>,
+    /// The last record that was checked, to go on behind it; `None` at the end.
+    pub last: Option<RecordPosition>,
 }
 
 /// Databases made of versioned pages, kept in a store.
@@ -158,12 +165,16 @@ pub trait PageStore: Send + Sync {
     /// If there is no such database, or the store fails.
     fn remove(&self, name: &DatabaseName) -> Result<(), CatalogueError>;
 
-    /// Checks page records of all versions, a bounded number of them per call, from the
-    /// first record of page `from` on.
+    /// Checks page records of all versions, a bounded number of them per call, in the order
+    /// of pages and versions, behind the record `after`.
     ///
     /// # Errors
     /// If the store fails. A damaged record is no error: the report lists it.
-    fn verify(&self, database: DatabaseId, from: PageNumber) -> Result<VerifyReport, StoreError>;
+    fn verify(
+        &self,
+        database: DatabaseId,
+        after: Option<RecordPosition>,
+    ) -> Result<VerifyReport, StoreError>;
 
     /// Begins to load a whole database, which nobody sees until
     /// [`load_finish`](PageStore::load_finish).

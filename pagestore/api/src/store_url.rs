@@ -28,7 +28,9 @@ pub enum StoreUrlError {
         url: String,
     },
     /// A scheme that is not known.
-    #[error("unknown scheme '{scheme}:' in store URL '{url}': this build knows sqlite: and memory:")]
+    #[error(
+        "unknown scheme '{scheme}:' in store URL '{url}': this build knows sqlite: and memory:"
+    )]
     UnknownScheme {
         /// The text.
         url: String,
@@ -50,7 +52,9 @@ impl StoreUrl {
     /// If it has no scheme, an unknown one, or nothing behind it.
     pub fn parse(url: &str) -> Result<Self, StoreUrlError> {
         let Some((scheme, rest)) = url.split_once(':') else {
-            return Err(StoreUrlError::NoScheme { url: url.to_owned() });
+            return Err(StoreUrlError::NoScheme {
+                url: url.to_owned(),
+            });
         };
         let parsed = match scheme {
             "sqlite" => Self::Sqlite(PathBuf::from(rest)),
@@ -63,9 +67,22 @@ impl StoreUrl {
             }
         };
         if rest.is_empty() {
-            return Err(StoreUrlError::Empty { url: url.to_owned() });
+            return Err(StoreUrlError::Empty {
+                url: url.to_owned(),
+            });
         }
         Ok(parsed)
+    }
+
+    /// The same store whatever the working directory is later: a relative path is made
+    /// absolute.
+    #[must_use]
+    pub fn absolute(self) -> Self {
+        match self {
+            // Without a working directory there is nothing that the path could be relative to.
+            Self::Sqlite(path) => Self::Sqlite(std::path::absolute(&path).unwrap_or(path)),
+            Self::Memory(name) => Self::Memory(name),
+        }
     }
 
     /// The store that `explicit` names, else the environment variable `VERSO_STORE`, else
@@ -102,8 +119,17 @@ mod tests {
         for url in ["sqlite:verso.db", "sqlite:/var/lib/a b.db", "memory:test"] {
             assert_eq!(StoreUrl::parse(url).unwrap().to_string(), url);
         }
-        assert!(matches!(StoreUrl::parse("verso.db"), Err(StoreUrlError::NoScheme { .. })));
-        assert!(matches!(StoreUrl::parse("redis:x"), Err(StoreUrlError::UnknownScheme { .. })));
-        assert!(matches!(StoreUrl::parse("sqlite:"), Err(StoreUrlError::Empty { .. })));
+        assert!(matches!(
+            StoreUrl::parse("verso.db"),
+            Err(StoreUrlError::NoScheme { .. })
+        ));
+        assert!(matches!(
+            StoreUrl::parse("redis:x"),
+            Err(StoreUrlError::UnknownScheme { .. })
+        ));
+        assert!(matches!(
+            StoreUrl::parse("sqlite:"),
+            Err(StoreUrlError::Empty { .. })
+        ));
     }
 }

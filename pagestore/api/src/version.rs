@@ -46,13 +46,18 @@ impl Version {
     /// The store's commit version: the first eight bytes.
     #[must_use]
     pub fn commit_version(&self) -> u64 {
-        self.0.iter().take(8).fold(0, |value, &byte| value << 8 | u64::from(byte))
+        self.0
+            .iter()
+            .take(8)
+            .fold(0, |value, &byte| value << 8 | u64::from(byte))
     }
 }
 
 impl fmt::Display for Version {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+        self.0
+            .iter()
+            .try_for_each(|byte| write!(formatter, "{byte:02x}"))
     }
 }
 
@@ -73,7 +78,9 @@ impl FromStr for Version {
     type Err = ParseVersionError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = || ParseVersionError { text: text.to_owned() };
+        let error = || ParseVersionError {
+            text: text.to_owned(),
+        };
         if text.len() != 20 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(error());
         }
@@ -111,7 +118,13 @@ mod tests {
         assert_eq!(version.to_string(), "01020304050607080a0b");
         assert_eq!("01020304050607080A0B".parse(), Ok(version));
         assert_eq!(version.commit_version(), 0x0102_0304_0506_0708);
-        for bad in ["", "0102", "01020304050607080a0", "01020304050607080a0g", "+1020304050607080a0b"] {
+        for bad in [
+            "",
+            "0102",
+            "01020304050607080a0",
+            "01020304050607080a0g",
+            "+1020304050607080a0b",
+        ] {
             assert!(bad.parse::<Version>().is_err(), "{bad}");
         }
     }

@@ -5,8 +5,12 @@
 //! snapshot, keeps its writes to itself, and commits only if no key range in its read
 //! conflict set was written after its read version.
 
+mod buffer;
+mod gate;
 mod range;
+mod range_set;
 mod retry;
+mod seeded;
 
 pub mod faulty;
 pub mod memory;
@@ -165,7 +169,10 @@ pub trait KvTransaction {
         queries: &[RangeQuery],
         isolation: Isolation,
     ) -> Result<Vec<Vec<KeyValue>>, KvError> {
-        queries.iter().map(|query| self.range(query, isolation)).collect()
+        queries
+            .iter()
+            .map(|query| self.range(query, isolation))
+            .collect()
     }
 
     /// Sets a key, and adds it to the write conflict set.

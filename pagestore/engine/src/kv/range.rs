@@ -1,5 +1,8 @@
 //! Ranges of keys.
 
+/// The longest key that any store takes, in bytes.
+const LONGEST_KEY: usize = 10_000;
+
 /// Keys from `begin` to before `end`, in byte order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyRange {
@@ -13,7 +16,10 @@ impl KeyRange {
     /// From `begin` to before `end`; empty if `end` is not above `begin`.
     #[must_use]
     pub fn new(begin: impl Into<Vec<u8>>, end: impl Into<Vec<u8>>) -> Self {
-        Self { begin: begin.into(), end: end.into() }
+        Self {
+            begin: begin.into(),
+            end: end.into(),
+        }
     }
 
     /// Just this key.
@@ -36,7 +42,7 @@ impl KeyRange {
         }
         match end.last_mut() {
             Some(last) => *last += 1,
-            None => end = vec![0xff; prefix.len() + 1],
+            None => end = vec![0xff; LONGEST_KEY + 1],
         }
         Self::new(prefix, end)
     }
@@ -84,13 +90,21 @@ impl RangeQuery {
     /// The first `limit` keys of the range.
     #[must_use]
     pub const fn first(limit: usize, range: KeyRange) -> Self {
-        Self { range, direction: Direction::Forward, limit }
+        Self {
+            range,
+            direction: Direction::Forward,
+            limit,
+        }
     }
 
     /// The last `limit` keys of the range, in descending order.
     #[must_use]
     pub const fn last(limit: usize, range: KeyRange) -> Self {
-        Self { range, direction: Direction::Reverse, limit }
+        Self {
+            range,
+            direction: Direction::Reverse,
+            limit,
+        }
     }
 }
 
@@ -105,6 +119,8 @@ mod tests {
         assert!(!range.contains(b"b") && !range.contains(b"a\xfe"));
         assert!(KeyRange::prefix(b"\xff").contains(b"\xff"));
         assert!(KeyRange::prefix(b"").contains(b"anything"));
+        assert!(KeyRange::prefix(b"").contains(b"\xff\xff\xff"));
+        assert!(KeyRange::prefix(b"\xff").contains(b"\xff\xff\xff"));
     }
 
     #[test]

@@ -35,8 +35,8 @@ pub fn run<K: Kv, T, E>(
     let mut last = KvError::Conflict;
     for _ in 0..ATTEMPTS {
         let mut transaction = kv.begin()?;
-        let attempt = body(&mut transaction)
-            .and_then(|value| Ok((value, transaction.commit(durability)?)));
+        let attempt =
+            body(&mut transaction).and_then(|value| Ok((value, transaction.commit(durability)?)));
         match attempt {
             Err(RunError::Kv(error)) if error.is_retryable() => last = error,
             done => return done,

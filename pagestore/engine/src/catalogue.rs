@@ -1,0 +1,203 @@
+//! The catalogue: which databases there are, by name.
+
+use verso_pagestore::{
+    CatalogueError, CommitId, DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, Durability,
+    PageCount, RoaringBitmap, StoreError,
+};
+
+use crate::kv::{Isolation, Kv, KvTransaction, RangeQuery, RunError, run};
+use crate::log::{DatabaseState, DecodeError, Info};
+use crate::{Engine, keys, log};
+
+type Attempt<T> = Result<T, RunError<CatalogueError>>;
+
+impl<K: Kv> Engine<K> {
+    pub(crate) fn create_database(
+        &self,
+        name: &DatabaseName,
+    ) -> Result<DatabaseId, CatalogueError> {
+        let (id, commit) = (self.new_database_id()?, self.new_commit_id()?);
+        let result = run(&self.kv, Durability::Full, |transaction| -> Attempt<()> {
+            match self.resolve(transaction, name)? {
+                // An earlier attempt, whose result was unknown, took effect.
+                Some(existing) if existing == id => return Ok(()),
+                Some(_) => {
+                    return Err(RunError::Abort(CatalogueError::Exists {
+                        name: name.clone(),
+                    }));
+                }
+                None => {}
+            }
+            self.put_info(transaction, id, DatabaseState::Live);
+            transaction.set(&keys::name(name), &log::encode_id(id));
+            let record = log::encode_commit(
+                (self.clock)(),
+                commit,
+                None,
+                PageCount::ZERO,
+                &RoaringBitmap::new(),
+            );
+            transaction.set_versionstamped(&keys::log_prefix(id), &record);
+            Ok(())
+        });
+        self.finish(result.map(|_| id))
+    }
+
+    pub(crate) fn list_databases(
+        &self,
+        after: Option<&DatabaseName>,
+        limit: usize,
+    ) -> Result<Vec<DatabaseEntry>, StoreError> {
+        let mut transaction = self.kv.begin().map_err(|error| self.store_error(error))?;
+        let query = RangeQuery::first(limit, keys::names_after(after));
+        let pairs = transaction
+            .range(&query, Isolation::Snapshot)
+            .map_err(|error| self.store_error(error))?;
+        pairs
+            .iter()
+            .map(|(key, value)| self.entry(key, value))
+            .collect()
+    }
+
+    fn entry(&self, key: &[u8], value: &[u8]) -> Result<DatabaseEntry, StoreError> {
+        let name = keys::name_bytes(key)
+            .and_then(|bytes| DatabaseName::from_utf8(bytes).ok())
+            .ok_or_else(|| self.damaged(&DecodeError("a name in the catalogue is not valid")))?;
+        let id = log::decode_id(value).map_err(|error| self.damaged(&error))?;
+        Ok(DatabaseEntry { name, id })
+    }
+
+    pub(crate) fn database_info(
+        &self,
+        name: &DatabaseName,
+    ) -> Result<DatabaseInfo, CatalogueError> {
+        self.finish(self.try_info(name))
+    }
+
+    fn try_info(&self, name: &DatabaseName) -> Attempt<DatabaseInfo> {
+        let mut transaction = self.kv.begin()?;
+        let id = self.existing(&mut transaction, name)?;
+        let info = self.get_info(&mut transaction, id)?.ok_or_else(|| {
+            RunError::Abort(
+                self.damaged(&DecodeError("a named database has no info"))
+                    .into(),
+            )
+        })?;
+        let head = self.head(&mut transaction, id)?;
+        let oldest = self.oldest(&mut transaction, id)?;
+        Ok(DatabaseInfo {
+            name: name.clone(),
+            id,
+            created: info.created,
+            version: head.version,
+            committed: head.time,
+            oldest: oldest.version,
+            oldest_committed: oldest.time,
+            page_size: head.page_size,
+            page_count: head.page_count,
+        })
+    }
+
+    pub(crate) fn rename_database(
+        &self,
+        from: &DatabaseName,
+        to: &DatabaseName,
+    ) -> Result<(), CatalogueError> {
+        let mut moving = None;
+        let result = run(&self.kv, Durability::Full, |transaction| -> Attempt<()> {
+            let target = self.resolve::<CatalogueError>(transaction, to)?;
+            let source = self.resolve::<CatalogueError>(transaction, from)?;
+            if source.is_none() && target.is_some() && target == moving {
+                // An earlier attempt, whose result was unknown, took effect.
+                return Ok(());
+            }
+            let Some(id) = source else {
+                return Err(RunError::Abort(CatalogueError::NoSuchDatabase {
+                    name: from.clone(),
+                }));
+            };
+            if target.is_some() {
+                return Err(RunError::Abort(CatalogueError::Exists { name: to.clone() }));
+            }
+            moving = Some(id);
+            transaction.clear(&keys::name(from));
+            transaction.set(&keys::name(to), &log::encode_id(id));
+            Ok(())
+        });
+        self.finish(result.map(|_| ()))
+    }
+
+    pub(crate) fn remove_database(&self, name: &DatabaseName) -> Result<(), CatalogueError> {
+        let mut removing = None;
+        let result = run(&self.kv, Durability::Full, |transaction| -> Attempt<()> {
+            match (self.resolve::<CatalogueError>(transaction, name)?, removing) {
+                // An earlier attempt, whose result was unknown, took effect. Or else somebody
+                // made a new database of that name since, which is not the one to remove.
+                (None, Some(_)) => return Ok(()),
+                (Some(id), Some(removed)) if id != removed => return Ok(()),
+                _ => {}
+            }
+            let id = self.existing(transaction, name)?;
+            removing = Some(id);
+            transaction.clear(&keys::name(name));
+            transaction.clear_range(&keys::database(id));
+            Ok(())
+        });
+        self.finish(result.map(|_| ()))
+    }
+
+    /// What the name stands for, or the error that there is no such database.
+    pub(crate) fn existing(
+        &self,
+        transaction: &mut K::Transaction,
+        name: &DatabaseName,
+    ) -> Attempt<DatabaseId> {
+        self.resolve(transaction, name)?
+            .ok_or_else(|| RunError::Abort(CatalogueError::NoSuchDatabase { name: name.clone() }))
+    }
+
+    pub(crate) fn get_info<E: From<StoreError>>(
+        &self,
+        transaction: &mut K::Transaction,
+        id: DatabaseId,
+    ) -> Result<Option<Info>, RunError<E>> {
+        let bytes = transaction.get(&keys::info(id), Isolation::Serializable)?;
+        bytes
+            .map(|bytes| Info::decode(&bytes))
+            .transpose()
+            .map_err(|error| RunError::Abort(self.damaged(&error).into()))
+    }
+
+    pub(crate) fn put_info(
+        &self,
+        transaction: &mut K::Transaction,
+        id: DatabaseId,
+        state: DatabaseState,
+    ) {
+        let info = Info {
+            created: (self.clock)(),
+            state,
+        };
+        transaction.set(&keys::info(id), &info.encode());
+    }
+
+    /// A random id. With 64 random bits, two of a million databases share one with
+    /// probability 3e-8.
+    pub(crate) fn new_database_id(&self) -> Result<DatabaseId, StoreError> {
+        getrandom::u64()
+            .map(DatabaseId::new)
+            .map_err(|error| self.no_random(error))
+    }
+
+    pub(crate) fn new_commit_id(&self) -> Result<CommitId, StoreError> {
+        CommitId::random().map_err(|error| self.no_random(error))
+    }
+
+    fn no_random(&self, error: getrandom::Error) -> StoreError {
+        let reason = format!("the operating system gives no random numbers: {error}");
+        StoreError::Io {
+            store: self.url.clone(),
+            reason,
+        }
+    }
+}

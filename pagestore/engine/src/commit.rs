@@ -1,0 +1,241 @@
+//! Commit: the second of the two data paths.
+//!
+//! One attempt is one key-value transaction: check, apply, record. The check reads the
+//! changelog since the snapshot, which also finds this very commit if an earlier attempt
+//! took effect without anybody hearing of it.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use verso_pagestore::{
+    CommitError, CommitOutcome, CommitRecord, CommitRequest, Conflict, PageNumber, PageWrite,
+    Participant, RoaringBitmap, Version, header,
+};
+
+use crate::kv::{Isolation, KeyRange, Kv, KvError, KvTransaction, RangeQuery, RunError};
+use crate::{Engine, conflict, keys, log, record};
+
+/// How often a commit is attempted. Each failed attempt lost to a commit that took effect,
+/// or its result was unknown.
+const ATTEMPTS: usize = 100;
+
+/// Most read conflict ranges of one participant; more are merged, nearest first.
+const MOST_CONFLICT_RANGES: usize = 2000;
+
+impl<K: Kv> Engine<K> {
+    pub(crate) fn commit_transaction(
+        &self,
+        request: &CommitRequest,
+    ) -> Result<CommitOutcome, CommitError> {
+        validate(request)?;
+        let mut unknown = None;
+        let mut last = KvError::Conflict;
+        for _ in 0..ATTEMPTS {
+            match self.attempt(request) {
+                Ok(outcome) => return Ok(outcome),
+                Err(RunError::Abort(refusal)) => return Err(refusal),
+                Err(RunError::Kv(error)) => {
+                    if let KvError::CommitUnknown(reason) = &error {
+                        tracing::debug!(commit = %request.id, reason, "commit result unknown");
+                        unknown = Some(reason.clone());
+                    } else if !error.is_retryable() {
+                        return Err(self.commit_error(error, unknown));
+                    }
+                    last = error;
+                }
+            }
+        }
+        Err(self.commit_error(last, unknown))
+    }
+
+    fn attempt(&self, request: &CommitRequest) -> Result<CommitOutcome, RunError<CommitError>> {
+        let mut transaction = self.kv.begin()?;
+        let mut since = Vec::with_capacity(request.participants.len());
+        for participant in &request.participants {
+            since.push(self.commits_since(&mut transaction, participant)?);
+        }
+        if let Some(version) = committed_before(request, &since) {
+            return Ok(CommitOutcome {
+                version,
+                read_version: transaction.read_version()?,
+            });
+        }
+        for (participant, commits) in request.participants.iter().zip(&since) {
+            check(participant, commits).map_err(RunError::Abort)?;
+            guard(&mut transaction, request, participant)?;
+            self.apply(&mut transaction, request, participant);
+        }
+        let committed = transaction.commit(request.durability)?;
+        let version = committed
+            .versionstamp
+            .expect("a commit writes commit records");
+        Ok(CommitOutcome {
+            version,
+            read_version: committed.read_version,
+        })
+    }
+
+    fn commits_since(
+        &self,
+        transaction: &mut K::Transaction,
+        participant: &Participant,
+    ) -> Result<Vec<CommitRecord>, RunError<CommitError>> {
+        let snapshot = &participant.snapshot;
+        let range = keys::log_after(snapshot.database, snapshot.version);
+        self.commits(transaction, &RangeQuery::first(usize::MAX, range))
+    }
+
+    /// Writes the page records and the commit record.
+    fn apply(
+        &self,
+        transaction: &mut K::Transaction,
+        request: &CommitRequest,
+        participant: &Participant,
+    ) {
+        let database = participant.snapshot.database;
+        let mut pages = RoaringBitmap::new();
+        for write in &participant.writes {
+            if participant.page_count.contains(write.number) {
+                pages.insert(write.number.get());
+                let prefix = keys::page_prefix(database, write.number);
+                transaction.set_versionstamped(&prefix, &record::encode(&stored(write)));
+            }
+        }
+        let commit = log::encode_commit(
+            (self.clock)(),
+            request.id,
+            Some(participant.page_size),
+            participant.page_count,
+            &pages,
+        );
+        transaction.set_versionstamped(&keys::log_prefix(database), &commit);
+    }
+
+    fn commit_error(&self, error: KvError, unknown: Option<String>) -> CommitError {
+        match (error, unknown) {
+            (_, Some(reason)) => CommitError::Unknown { reason },
+            (KvError::TooLarge { bytes, limit }, None) => CommitError::TooLarge {
+                bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
+                limit: u64::try_from(limit).unwrap_or(u64::MAX),
+            },
+            (error, None) => self.store_error(error).into(),
+        }
+    }
+}
+
+/// The version that an earlier attempt at this commit made.
+fn committed_before(request: &CommitRequest, since: &[Vec<CommitRecord>]) -> Option<Version> {
+    since
+        .iter()
+        .flatten()
+        .find(|commit| commit.id == request.id)
+        .map(|commit| commit.version)
+}
+
+fn check(participant: &Participant, since: &[CommitRecord]) -> Result<(), CommitError> {
+    let Some((page, winner)) = conflict::find(since, &read_set(participant)) else {
+        return Ok(());
+    };
+    let page = PageNumber::new(page).unwrap_or(PageNumber::FIRST);
+    let database = participant.snapshot.database;
+    Err(CommitError::Conflict(Conflict {
+        database,
+        page,
+        winner,
+    }))
+}
+
+/// Adds what must stay unchanged until this transaction commits, and what makes two
+/// attempts at one commit exclude each other.
+fn guard<T: KvTransaction>(
+    transaction: &mut T,
+    request: &CommitRequest,
+    participant: &Participant,
+) -> Result<(), RunError<CommitError>> {
+    let database = participant.snapshot.database;
+    // Serializable: a removal between here and the commit is a conflict.
+    if transaction
+        .get(&keys::info(database), Isolation::Serializable)?
+        .is_none()
+    {
+        return Err(RunError::Abort(CommitError::Removed { database }));
+    }
+    transaction.add_read_conflict(KeyRange::single(&keys::lease(database)));
+    for range in conflict::ranges(&read_set(participant), MOST_CONFLICT_RANGES) {
+        let page = |number| PageNumber::new(number).unwrap_or(PageNumber::FIRST);
+        let (first, last) = (page(*range.start()), page(*range.end()));
+        transaction.add_read_conflict(keys::pages(database, first, last));
+    }
+    let commit = KeyRange::single(&keys::commit(database, request.id));
+    transaction.add_read_conflict(commit.clone());
+    transaction.add_write_conflict(commit);
+    Ok(())
+}
+
+/// What a participant depends on: what it read, what it overwrites, and page 1, of which
+/// the size of the database is a part.
+fn read_set(participant: &Participant) -> RoaringBitmap {
+    let mut reads = participant.reads.clone();
+    reads.remove(0);
+    reads.extend(participant.writes.iter().map(|write| write.number.get()));
+    reads.insert(PageNumber::FIRST.get());
+    reads
+}
+
+/// Page contents as they are stored: page 1 without its volatile fields.
+pub(crate) fn stored(write: &PageWrite) -> Bytes {
+    if write.number != PageNumber::FIRST {
+        return write.page.clone();
+    }
+    let mut page = write.page.to_vec();
+    header::normalize(&mut page);
+    page.into()
+}
+
+fn validate(request: &CommitRequest) -> Result<(), CommitError> {
+    let invalid = |reason: String| Err(CommitError::Invalid { reason });
+    let mut databases = BTreeSet::new();
+    if request.participants.is_empty() {
+        return invalid("it names no database".into());
+    }
+    for participant in &request.participants {
+        let database = participant.snapshot.database;
+        if !databases.insert(database) {
+            return invalid(format!("it names database {database} twice"));
+        }
+        let mut pages = RoaringBitmap::new();
+        for PageWrite { number, page } in &participant.writes {
+            if page.len() != participant.page_size.length() {
+                return invalid(format!(
+                    "page {number} of database {database} has {} bytes, and the page size is {}",
+                    page.len(),
+                    participant.page_size
+                ));
+            }
+            if !pages.insert(number.get()) {
+                return invalid(format!(
+                    "it writes page {number} of database {database} twice"
+                ));
+            }
+        }
+        if let Some(page) = unwritten(participant, &pages) {
+            return invalid(format!(
+                "page {page} of database {database} is new and not written"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A page that the database has after the commit, but of which no record of the right size
+/// would exist.
+fn unwritten(participant: &Participant, written: &RoaringBitmap) -> Option<u32> {
+    let snapshot = &participant.snapshot;
+    let kept = if snapshot.page_size == Some(participant.page_size) {
+        snapshot.page_count.get().min(participant.page_count.get())
+    } else {
+        0
+    };
+    let needed = (kept..participant.page_count.get()).map(|page| page + 1);
+    needed.into_iter().find(|page| !written.contains(*page))
+}

@@ -1,0 +1,199 @@
+//! Keys: the one place that builds and takes apart what is stored where.
+//!
+//! Integers are big-endian, so that byte order is numeric order. `docs/format.md` has the
+//! table.
+
+use verso_pagestore::{CommitId, DatabaseId, DatabaseName, PageNumber, RecordPosition, Version};
+
+use crate::kv::KeyRange;
+
+const META: &[u8] = b"m";
+const NAME: u8 = b'n';
+const DATABASE: u8 = b'd';
+
+const INFO: u8 = b'i';
+const LOG: u8 = b'l';
+const PAGE: u8 = b'p';
+const LEASE: u8 = b'w';
+const COMMIT: u8 = b'x';
+
+/// The format version of the store.
+pub(crate) fn meta() -> Vec<u8> {
+    META.to_vec()
+}
+
+/// From a name to its database id.
+pub(crate) fn name(name: &DatabaseName) -> Vec<u8> {
+    [&[NAME], name.as_str().as_bytes()].concat()
+}
+
+/// All names after this one, or all names.
+pub(crate) fn names_after(after: Option<&DatabaseName>) -> KeyRange {
+    let all = KeyRange::prefix(&[NAME]);
+    match after {
+        Some(after) => KeyRange::new(KeyRange::single(&name(after)).end, all.end),
+        None => all,
+    }
+}
+
+/// The bytes of the name in a name key.
+pub(crate) fn name_bytes(key: &[u8]) -> Option<&[u8]> {
+    key.strip_prefix(&[NAME])
+}
+
+/// Everything of one database but its name.
+pub(crate) fn database(id: DatabaseId) -> KeyRange {
+    KeyRange::prefix(&in_database(id, &[]))
+}
+
+/// The database's fixed facts.
+pub(crate) fn info(id: DatabaseId) -> Vec<u8> {
+    in_database(id, &[INFO])
+}
+
+/// The database's writer lease.
+pub(crate) fn lease(id: DatabaseId) -> Vec<u8> {
+    in_database(id, &[LEASE])
+}
+
+/// A key that is never set: attempts at the same commit conflict on it.
+pub(crate) fn commit(id: DatabaseId, commit: CommitId) -> Vec<u8> {
+    [in_database(id, &[COMMIT]).as_slice(), commit.as_bytes()].concat()
+}
+
+/// What a commit record's key begins with; the version follows.
+pub(crate) fn log_prefix(id: DatabaseId) -> Vec<u8> {
+    in_database(id, &[LOG])
+}
+
+/// All commit records.
+pub(crate) fn log(id: DatabaseId) -> KeyRange {
+    KeyRange::prefix(&log_prefix(id))
+}
+
+/// Commit records of versions above `after`.
+pub(crate) fn log_after(id: DatabaseId, after: Version) -> KeyRange {
+    let record = [log_prefix(id).as_slice(), after.as_bytes()].concat();
+    KeyRange::new(KeyRange::single(&record).end, log(id).end)
+}
+
+/// Commit records of versions from `from` to below `before`.
+pub(crate) fn log_between(id: DatabaseId, from: Version, before: Version) -> KeyRange {
+    let record = |version: Version| [log_prefix(id).as_slice(), version.as_bytes()].concat();
+    KeyRange::new(record(from), record(before))
+}
+
+/// The version in a commit record's key.
+pub(crate) fn log_version(key: &[u8]) -> Option<Version> {
+    key.last_chunk().copied().map(Version::from_bytes)
+}
+
+/// What a page record's key begins with; the version follows.
+pub(crate) fn page_prefix(id: DatabaseId, page: PageNumber) -> Vec<u8> {
+    in_database(id, &[&[PAGE], page.get().to_be_bytes().as_slice()].concat())
+}
+
+/// The records of one page from the first to that of `version`.
+pub(crate) fn page_until(id: DatabaseId, page: PageNumber, version: Version) -> KeyRange {
+    let prefix = page_prefix(id, page);
+    let last = [prefix.as_slice(), version.as_bytes()].concat();
+    KeyRange::new(prefix, KeyRange::single(&last).end)
+}
+
+/// All records of pages from `first` to `last`.
+pub(crate) fn pages(id: DatabaseId, first: PageNumber, last: PageNumber) -> KeyRange {
+    KeyRange::new(
+        page_prefix(id, first),
+        KeyRange::prefix(&page_prefix(id, last)).end,
+    )
+}
+
+/// All page records behind a position, or all.
+pub(crate) fn pages_after(id: DatabaseId, after: Option<RecordPosition>) -> KeyRange {
+    let all = KeyRange::prefix(&in_database(id, &[PAGE]));
+    match after {
+        Some(position) => {
+            let range = page_until(id, position.page, position.version);
+            KeyRange::new(range.end, all.end)
+        }
+        None => all,
+    }
+}
+
+/// The page and version in a page record's key.
+pub(crate) fn page_position(key: &[u8]) -> Option<RecordPosition> {
+    let (rest, version) = key.split_last_chunk()?;
+    let number = u32::from_be_bytes(*rest.last_chunk()?);
+    Some(RecordPosition {
+        page: PageNumber::new(number)?,
+        version: Version::from_bytes(*version),
+    })
+}
+
+fn in_database(id: DatabaseId, rest: &[u8]) -> Vec<u8> {
+    [&[DATABASE], id.get().to_be_bytes().as_slice(), rest].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(number: u32) -> PageNumber {
+        PageNumber::new(number).unwrap()
+    }
+
+    #[test]
+    fn keys_have_their_documented_bytes() {
+        let id = DatabaseId::new(0x0102_0304_0506_0708);
+        let version = Version::from_commit(9, 1);
+        assert_eq!(meta(), b"m");
+        assert_eq!(name(&DatabaseName::new("a/b").unwrap()), b"na/b");
+        assert_eq!(info(id), b"d\x01\x02\x03\x04\x05\x06\x07\x08i");
+        assert_eq!(lease(id), b"d\x01\x02\x03\x04\x05\x06\x07\x08w");
+        assert_eq!(log_prefix(id), b"d\x01\x02\x03\x04\x05\x06\x07\x08l");
+        assert_eq!(
+            page_prefix(id, page(258)),
+            b"d\x01\x02\x03\x04\x05\x06\x07\x08p\0\0\x01\x02"
+        );
+        assert_eq!(
+            page_until(id, page(1), version).end,
+            b"d\x01\x02\x03\x04\x05\x06\x07\x08p\0\0\0\x01\0\0\0\0\0\0\0\x09\0\x01\0"
+        );
+        assert_eq!(
+            commit(id, CommitId::from_bytes([7; 16])),
+            [b"d\x01\x02\x03\x04\x05\x06\x07\x08x".as_slice(), &[7; 16]].concat()
+        );
+    }
+
+    #[test]
+    fn ranges_hold_what_they_say() {
+        let id = DatabaseId::new(u64::MAX);
+        let version = |number| Version::from_commit(number, 0);
+        let record = |number, at| {
+            [
+                page_prefix(id, page(number)),
+                version(at).as_bytes().to_vec(),
+            ]
+            .concat()
+        };
+        let range = page_until(id, page(5), version(10));
+        assert!(range.contains(&record(5, 1)) && range.contains(&record(5, 10)));
+        assert!(!range.contains(&record(5, 11)) && !range.contains(&record(4, 1)));
+        let run = pages(id, page(5), page(6));
+        assert!(run.contains(&record(5, 0)) && run.contains(&record(6, u64::MAX)));
+        assert!(!run.contains(&record(7, 0)) && !run.contains(&record(4, u64::MAX)));
+        let position = RecordPosition {
+            page: page(5),
+            version: version(10),
+        };
+        assert_eq!(page_position(&record(5, 10)), Some(position));
+        let rest = pages_after(id, Some(position));
+        assert!(!rest.contains(&record(5, 10)) && rest.contains(&record(5, 11)));
+        let log = |at| [log_prefix(id), version(at).as_bytes().to_vec()].concat();
+        assert!(
+            !log_after(id, version(3)).contains(&log(3))
+                && log_after(id, version(3)).contains(&log(4))
+        );
+        assert!(database(id).contains(&info(id)) && database(id).contains(&log(u64::MAX)));
+    }
+}

@@ -1,0 +1,156 @@
+//! A store in memory that behaves like FoundationDB: for tests and simulation.
+//!
+//! It has the same limits, keeps versions for the same time, and its versions follow a
+//! clock, by microseconds, with jumps that a seed repeats.
+
+mod clock;
+mod transaction;
+mod versions;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::gate::Gate;
+use super::{Kv, KvError, Limits};
+use versions::Versions;
+
+pub use clock::{Clock, ManualClock, MonotonicClock};
+pub use transaction::MemoryTransaction;
+
+/// The limits of FoundationDB (<https://apple.github.io/foundationdb/known-limitations.html>).
+const FOUNDATIONDB: Limits = Limits {
+    transaction_bytes: 10_000_000,
+    value_bytes: 100_000,
+    key_bytes: 10_000,
+    transaction_age: Some(Duration::from_secs(5)),
+};
+
+static NAMED: LazyLock<Mutex<HashMap<String, MemoryKv>>> = LazyLock::new(Mutex::default);
+
+/// How a [`MemoryKv`] behaves.
+#[derive(Clone)]
+pub struct MemoryOptions {
+    /// What it takes in one transaction. Without an age, old versions are kept forever.
+    pub limits: Limits,
+    /// The clock that ages are measured by.
+    pub clock: Arc<dyn Clock>,
+    /// Decides how far versions jump.
+    pub seed: u64,
+}
+
+impl Default for MemoryOptions {
+    fn default() -> Self {
+        Self {
+            limits: FOUNDATIONDB,
+            clock: Arc::new(MonotonicClock::default()),
+            seed: 0,
+        }
+    }
+}
+
+impl fmt::Debug for MemoryOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("MemoryOptions")
+            .field("limits", &self.limits)
+            .field("seed", &self.seed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A store in the memory of this process. Its clones are the same store.
+#[derive(Clone, Debug)]
+pub struct MemoryKv(Arc<Store>);
+
+struct Store {
+    options: MemoryOptions,
+    versions: Mutex<Versions>,
+    gate: Arc<Gate>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Store")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl MemoryKv {
+    /// A new, empty store.
+    #[must_use]
+    pub fn new(options: MemoryOptions) -> Self {
+        let window = options
+            .limits
+            .transaction_age
+            .map_or(u64::MAX, microseconds);
+        let versions = Mutex::new(Versions::new(window, options.seed));
+        Self(Arc::new(Store {
+            options,
+            versions,
+            gate: Arc::default(),
+        }))
+    }
+
+    /// The store of this name in this process. It stays until the process ends.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        NAMED.lock().entry(name.to_owned()).or_default().clone()
+    }
+}
+
+impl Default for MemoryKv {
+    fn default() -> Self {
+        Self::new(MemoryOptions::default())
+    }
+}
+
+impl Store {
+    fn now(&self) -> u64 {
+        microseconds(self.options.clock.now())
+    }
+}
+
+fn microseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+impl Kv for MemoryKv {
+    type Transaction = MemoryTransaction;
+
+    fn limits(&self) -> Limits {
+        self.0.options.limits
+    }
+
+    fn begin(&self) -> Result<MemoryTransaction, KvError> {
+        let pass = self.0.gate.enter();
+        let read_version = self.0.versions.lock().read_version(self.0.now());
+        Ok(MemoryTransaction::new(
+            Arc::clone(&self.0),
+            read_version,
+            pass,
+        ))
+    }
+
+    fn begin_at(&self, read_version: u64) -> Result<MemoryTransaction, KvError> {
+        let pass = self.0.gate.enter();
+        Ok(MemoryTransaction::new(
+            Arc::clone(&self.0),
+            read_version,
+            pass,
+        ))
+    }
+
+    fn suspend(&self) {
+        self.0.gate.suspend();
+    }
+
+    fn resume(&self) {
+        self.0.gate.resume();
+    }
+}

@@ -1,0 +1,20 @@
+//! Random numbers that a seed repeats.
+
+/// The generator "splitmix64" (<https://prng.di.unimi.it/splitmix64.c>).
+#[derive(Debug, Clone)]
+pub(super) struct Seeded(u64);
+
+impl Seeded {
+    pub(super) const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// A number below `bound`, which is not zero; the slight bias does not matter here.
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+}

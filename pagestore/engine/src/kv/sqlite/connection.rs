@@ -1,0 +1,133 @@
+//! One connection to the file.
+
+use std::ffi::CStr;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rusqlite::types::FromSql;
+use rusqlite::{Connection, OpenFlags, Params};
+use verso_pagestore::Durability;
+
+use super::SqliteOptions;
+use super::error::translate;
+use crate::kv::KvError;
+
+/// SQLite's own file access by name: the default of the process may be the VFS that
+/// stands on this very store.
+pub(super) const PLATFORM_VFS: &CStr = if cfg!(windows) { c"win32" } else { c"unix" };
+
+const SHORTEST_SLEEP: Duration = Duration::from_micros(50);
+const LONGEST_SLEEP: Duration = Duration::from_millis(2);
+
+/// The write-ahead log is cut back to this size after it was larger.
+const LOG_SIZE_LIMIT: u32 = 64 << 20;
+
+/// Room for every statement of this backend.
+const CACHED_STATEMENTS: usize = 32;
+
+/// A connection, and what is known of its state.
+#[derive(Debug)]
+pub(super) struct Session {
+    connection: Connection,
+    durability: Durability,
+}
+
+impl Session {
+    /// Opens a connection with these flags and the settings that every connection has.
+    pub(super) fn open(
+        path: &Path,
+        options: &SqliteOptions,
+        create: OpenFlags,
+    ) -> Result<Self, rusqlite::Error> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_PRIVATE_CACHE
+            | create;
+        let mut connection = Connection::open_with_flags_and_vfs(path, flags, PLATFORM_VFS)?;
+        connection.busy_handler(Some(busy_handler(options.busy_timeout)))?;
+        connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+        connection.execute_batch(&format!(
+            "PRAGMA cache_size = -{}; PRAGMA journal_size_limit = {LOG_SIZE_LIMIT}; \
+             PRAGMA synchronous = FULL",
+            options.cache_bytes / 1024,
+        ))?;
+        Ok(Self {
+            connection,
+            durability: Durability::Full,
+        })
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Runs a statement that returns no rows.
+    pub(super) fn execute(&self, sql: &str, values: impl Params) -> Result<(), rusqlite::Error> {
+        self.connection
+            .prepare_cached(sql)?
+            .execute(values)
+            .map(drop)
+    }
+
+    /// The single value of a statement's first row.
+    pub(super) fn value<T: FromSql>(
+        &self,
+        sql: &str,
+        values: impl Params,
+    ) -> Result<T, rusqlite::Error> {
+        self.connection
+            .prepare_cached(sql)?
+            .query_row(values, |row| row.get(0))
+    }
+
+    /// The version of the newest commit that this connection sees.
+    pub(super) fn version(&self, path: &Path) -> Result<u64, KvError> {
+        let version: Option<i64> = self
+            .value("SELECT max(version) FROM commits", ())
+            .map_err(|error| translate(path, &error))?;
+        version
+            .and_then(|version| u64::try_from(version).ok())
+            .ok_or_else(|| KvError::Damaged(format!("{}: it has no version", path.display())))
+    }
+
+    /// Makes commits from now on survive what `durability` says.
+    pub(super) fn set_durability(&mut self, durability: Durability) -> Result<(), rusqlite::Error> {
+        if self.durability != durability {
+            self.connection.execute_batch(match durability {
+                Durability::Off => "PRAGMA synchronous = OFF",
+                Durability::Normal => "PRAGMA synchronous = NORMAL",
+                Durability::Full => "PRAGMA synchronous = FULL",
+            })?;
+            self.durability = durability;
+        }
+        Ok(())
+    }
+
+    /// Ends the transaction, if one is open. After an error the connection is of no use.
+    pub(super) fn end(&self) -> Result<(), rusqlite::Error> {
+        if self.connection.is_autocommit() {
+            Ok(())
+        } else {
+            self.execute("ROLLBACK", ())
+        }
+    }
+}
+
+/// Waits in short steps: a commit of another process takes a fraction of a millisecond
+/// where SQLite's own busy handler soon sleeps for 100 ms.
+fn busy_handler(timeout: Duration) -> impl FnMut(i32) -> bool + Send + 'static {
+    let mut since = Instant::now();
+    let mut sleep = SHORTEST_SLEEP;
+    move |calls| {
+        if calls == 0 {
+            since = Instant::now();
+            sleep = SHORTEST_SLEEP;
+        } else if since.elapsed() >= timeout {
+            return false;
+        }
+        thread::sleep(sleep);
+        sleep = (sleep * 2).min(LONGEST_SLEEP);
+        true
+    }
+}

@@ -1,0 +1,216 @@
+//! The stored forms of commit records, of a database's info, and of the store's meta record.
+//!
+//! `docs/format.md` has the diagrams.
+
+use verso_pagestore::{
+    CommitId, CommitRecord, DatabaseId, PageCount, PageSize, RoaringBitmap, UnixMillis, Version,
+};
+
+/// The format of everything in a store. A store with a higher one is refused.
+pub(crate) const FORMAT: u32 = 1;
+
+const META_MAGIC: &[u8; 5] = b"verso";
+const COMMIT_RECORD: u8 = 1;
+const INFO: u8 = 1;
+const NO_PAGES: u8 = 0;
+
+/// Stored bytes do not have the form they should have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct DecodeError(pub(crate) &'static str);
+
+/// Whether a database can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DatabaseState {
+    /// It has a name, and a changelog that is not empty.
+    Live,
+    /// Its pages are being loaded; nobody sees it.
+    Loading,
+}
+
+/// The fixed facts of a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Info {
+    pub(crate) created: UnixMillis,
+    pub(crate) state: DatabaseState,
+}
+
+impl Info {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let state = match self.state {
+            DatabaseState::Live => 0,
+            DatabaseState::Loading => 1,
+        };
+        [[INFO, state].as_slice(), &self.created.get().to_be_bytes()].concat()
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader(bytes);
+        if reader.byte()? != INFO {
+            return Err(DecodeError("a database's info has an unknown form"));
+        }
+        let state = match reader.byte()? {
+            0 => DatabaseState::Live,
+            1 => DatabaseState::Loading,
+            _ => return Err(DecodeError("a database's info has an unknown state")),
+        };
+        Ok(Self {
+            created: UnixMillis::new(u64::from_be_bytes(reader.take()?)),
+            state,
+        })
+    }
+}
+
+/// The stored form of a commit record; its version is in the key.
+pub(crate) fn encode_commit(
+    time: UnixMillis,
+    id: CommitId,
+    page_size: Option<PageSize>,
+    page_count: PageCount,
+    pages: &RoaringBitmap,
+) -> Vec<u8> {
+    let log2 = page_size.map_or(NO_PAGES, |size| {
+        u8::try_from(size.get().trailing_zeros()).expect("a page size is at most 2^16")
+    });
+    let mut bytes = Vec::with_capacity(30 + pages.serialized_size());
+    bytes.push(COMMIT_RECORD);
+    bytes.extend_from_slice(&time.get().to_be_bytes());
+    bytes.extend_from_slice(id.as_bytes());
+    bytes.push(log2);
+    bytes.extend_from_slice(&page_count.get().to_be_bytes());
+    pages
+        .serialize_into(&mut bytes)
+        .expect("writing to memory does not fail");
+    bytes
+}
+
+/// Reads a commit record of the given version.
+pub(crate) fn decode_commit(version: Version, bytes: &[u8]) -> Result<CommitRecord, DecodeError> {
+    let mut reader = Reader(bytes);
+    if reader.byte()? != COMMIT_RECORD {
+        return Err(DecodeError("a commit record has an unknown form"));
+    }
+    let time = UnixMillis::new(u64::from_be_bytes(reader.take()?));
+    let id = CommitId::from_bytes(reader.take()?);
+    let page_size = match reader.byte()? {
+        NO_PAGES => None,
+        log2 => Some(
+            1_u32
+                .checked_shl(u32::from(log2))
+                .and_then(|size| PageSize::new(size).ok())
+                .ok_or(DecodeError("a commit record has an impossible page size"))?,
+        ),
+    };
+    let page_count = PageCount::new(u32::from_be_bytes(reader.take()?));
+    let pages = RoaringBitmap::deserialize_from(reader.0)
+        .map_err(|_| DecodeError("a commit record has an unreadable set of pages"))?;
+    Ok(CommitRecord {
+        version,
+        time,
+        id,
+        pages,
+        page_size,
+        page_count,
+    })
+}
+
+/// The stored form of a database id.
+pub(crate) fn encode_id(id: DatabaseId) -> [u8; 8] {
+    id.get().to_be_bytes()
+}
+
+/// Reads a database id.
+pub(crate) fn decode_id(bytes: &[u8]) -> Result<DatabaseId, DecodeError> {
+    let bytes = bytes
+        .try_into()
+        .map_err(|_| DecodeError("a database id has not 8 bytes"))?;
+    Ok(DatabaseId::new(u64::from_be_bytes(bytes)))
+}
+
+/// The stored form of the store's format version.
+pub(crate) fn encode_meta(format: u32) -> Vec<u8> {
+    [META_MAGIC.as_slice(), &format.to_be_bytes()].concat()
+}
+
+/// Reads the store's format version. A newer format may append bytes.
+pub(crate) fn decode_meta(bytes: &[u8]) -> Result<u32, DecodeError> {
+    let mut reader = Reader(bytes);
+    if reader.take()? != *META_MAGIC {
+        return Err(DecodeError("its meta record is not Verso's"));
+    }
+    Ok(u32::from_be_bytes(reader.take()?))
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        let (head, rest) = self
+            .0
+            .split_first_chunk()
+            .ok_or(DecodeError("a record is cut off"))?;
+        self.0 = rest;
+        Ok(*head)
+    }
+
+    fn byte(&mut self) -> Result<u8, DecodeError> {
+        self.take::<1>().map(|[byte]| byte)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn golden_bytes() {
+        let info = Info {
+            created: UnixMillis::new(0x0102),
+            state: DatabaseState::Loading,
+        };
+        assert_eq!(info.encode(), b"\x01\x01\0\0\0\0\0\0\x01\x02");
+        assert_eq!(Info::decode(&info.encode()), Ok(info));
+        assert_eq!(encode_meta(1), b"verso\0\0\0\x01");
+        let bytes = encode_commit(
+            UnixMillis::new(0x0102),
+            CommitId::from_bytes([7; 16]),
+            Some(PageSize::new(4096).unwrap()),
+            PageCount::new(9),
+            &RoaringBitmap::from_iter([1, 5]),
+        );
+        let expected = [
+            b"\x01\0\0\0\0\0\0\x01\x02".as_slice(),
+            &[7; 16],
+            b"\x0c\0\0\0\x09",
+            // Roaring's portable format: cookie, one container, its key and cardinality - 1,
+            // its offset, and two values, little-endian.
+            b"\x3a\x30\0\0\x01\0\0\0\0\0\x01\0\x10\0\0\0\x01\0\x05\0",
+        ]
+        .concat();
+        assert_eq!(bytes, expected);
+        let record = decode_commit(Version::MIN, &bytes).unwrap();
+        assert_eq!(record.pages, RoaringBitmap::from_iter([1, 5]));
+        assert_eq!(record.page_count, PageCount::new(9));
+    }
+
+    #[test]
+    fn cut_and_foreign_bytes_are_errors() {
+        let bytes = encode_commit(
+            UnixMillis::new(1),
+            CommitId::from_bytes([7; 16]),
+            None,
+            PageCount::ZERO,
+            &RoaringBitmap::new(),
+        );
+        assert_eq!(decode_commit(Version::MIN, &bytes).unwrap().page_size, None);
+        for length in 0..bytes.len() {
+            assert!(
+                decode_commit(Version::MIN, &bytes[..length]).is_err(),
+                "length {length}"
+            );
+        }
+        assert!(decode_meta(b"other\0\0\0\x01").is_err());
+        assert!(decode_id(b"short").is_err());
+        assert!(Info::decode(b"\x02\0\0\0\0\0\0\0\0\0").is_err());
+    }
+}

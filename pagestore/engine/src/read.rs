@@ -1,0 +1,203 @@
+//! Begin and read: the first of the two data paths.
+
+use verso_pagestore::{
+    BeginError, Begun, Changes, CommitPages, CommitRecord, DatabaseId, DatabaseName, PageNumber,
+    ReadError, Since, Snapshot, StoreError, Version, VersionedPage,
+};
+
+use crate::kv::{Isolation, KeyValue, Kv, KvTransaction, RangeQuery, RunError};
+use crate::{Engine, keys, log, record};
+
+/// Beyond so many commits since the client last looked, it gets [`Changes::Unknown`].
+const MOST_CHANGES: usize = 1000;
+
+impl<K: Kv> Engine<K> {
+    pub(crate) fn begin_snapshot(
+        &self,
+        name: &DatabaseName,
+        since: Option<Since>,
+    ) -> Result<Begun, BeginError> {
+        self.finish(self.try_begin(name, since))
+    }
+
+    fn try_begin(
+        &self,
+        name: &DatabaseName,
+        since: Option<Since>,
+    ) -> Result<Begun, RunError<BeginError>> {
+        let mut transaction = self.kv.begin()?;
+        let id = self
+            .resolve(&mut transaction, name)?
+            .ok_or_else(|| RunError::Abort(BeginError::NoSuchDatabase { name: name.clone() }))?;
+        let head = self.head(&mut transaction, id)?;
+        let changes = match since.filter(|since| since.database == id) {
+            Some(since) => self.changes(&mut transaction, id, since.version, head.version)?,
+            None => Changes::Unknown,
+        };
+        let read_version = transaction.read_version()?;
+        Ok(Begun {
+            snapshot: snapshot(id, &head, read_version),
+            changes,
+        })
+    }
+
+    /// What the name stands for now.
+    pub(crate) fn resolve<E: From<StoreError>>(
+        &self,
+        transaction: &mut K::Transaction,
+        name: &DatabaseName,
+    ) -> Result<Option<DatabaseId>, RunError<E>> {
+        let id = transaction.get(&keys::name(name), Isolation::Serializable)?;
+        id.map(|bytes| log::decode_id(&bytes))
+            .transpose()
+            .map_err(|error| RunError::Abort(self.damaged(&error).into()))
+    }
+
+    /// The newest commit record. A live database has one.
+    pub(crate) fn head<E: From<StoreError>>(
+        &self,
+        transaction: &mut K::Transaction,
+        id: DatabaseId,
+    ) -> Result<CommitRecord, RunError<E>> {
+        let newest = RangeQuery::last(1, keys::log(id));
+        let records = self.commits(transaction, &newest)?;
+        records.into_iter().next().ok_or_else(|| {
+            RunError::Abort(
+                self.damaged(&log::DecodeError("a database has no commit"))
+                    .into(),
+            )
+        })
+    }
+
+    /// Commit records of a range, as a snapshot read: a conflict on the log would serialise
+    /// every commit of the database.
+    pub(crate) fn commits<E: From<StoreError>>(
+        &self,
+        transaction: &mut K::Transaction,
+        query: &RangeQuery,
+    ) -> Result<Vec<CommitRecord>, RunError<E>> {
+        let pairs = transaction.range(query, Isolation::Snapshot)?;
+        pairs
+            .iter()
+            .map(|(key, value)| {
+                let version = keys::log_version(key).unwrap_or(Version::MIN);
+                log::decode_commit(version, value)
+            })
+            .collect::<Result<_, _>>()
+            .map_err(|error| RunError::Abort(self.damaged(&error).into()))
+    }
+
+    fn changes(
+        &self,
+        transaction: &mut K::Transaction,
+        id: DatabaseId,
+        since: Version,
+        newest: Version,
+    ) -> Result<Changes, RunError<BeginError>> {
+        if since == newest {
+            return Ok(Changes::Commits(Vec::new()));
+        }
+        let query = RangeQuery::first(MOST_CHANGES + 1, keys::log_after(id, since));
+        let commits = self.commits(transaction, &query)?;
+        if commits.len() > MOST_CHANGES {
+            return Ok(Changes::Unknown);
+        }
+        let pages = |commit: CommitRecord| CommitPages {
+            version: commit.version,
+            pages: commit.pages,
+        };
+        Ok(Changes::Commits(commits.into_iter().map(pages).collect()))
+    }
+
+    /// Pages at a snapshot. Page records at or below the head never change, so any read
+    /// version serves.
+    pub(crate) fn read_pages(
+        &self,
+        snapshot: &Snapshot,
+        pages: &[PageNumber],
+    ) -> Result<Vec<VersionedPage>, ReadError> {
+        let newest_record = |&page: &PageNumber| {
+            RangeQuery::last(
+                1,
+                keys::page_until(snapshot.database, page, snapshot.version),
+            )
+        };
+        let queries: Vec<RangeQuery> = pages.iter().map(newest_record).collect();
+        let mut transaction = self.kv.begin().map_err(|error| self.store_error(error))?;
+        let answers = transaction
+            .ranges(&queries, Isolation::Snapshot)
+            .map_err(|error| self.store_error(error))?;
+        let mut read = Vec::with_capacity(pages.len());
+        for (&page, answer) in pages.iter().zip(answers) {
+            match answer.into_iter().next() {
+                Some(pair) => read.push(decode_page(snapshot, page, &pair)?),
+                None => return Err(self.missing(&mut transaction, snapshot, page)),
+            }
+        }
+        Ok(read)
+    }
+
+    /// Why a page of a snapshot has no record.
+    fn missing(
+        &self,
+        transaction: &mut K::Transaction,
+        snapshot: &Snapshot,
+        page: PageNumber,
+    ) -> ReadError {
+        let Snapshot {
+            database,
+            version,
+            page_count,
+            ..
+        } = *snapshot;
+        match transaction.get(&keys::info(database), Isolation::Snapshot) {
+            Err(error) => self.store_error(error).into(),
+            Ok(None) => ReadError::Removed { database },
+            Ok(Some(_)) => {
+                let reason = format!("it has no record, and the database has {page_count} pages");
+                ReadError::Corrupt {
+                    database,
+                    page,
+                    version,
+                    reason,
+                }
+            }
+        }
+    }
+}
+
+/// The snapshot right after a commit.
+pub(crate) fn snapshot(database: DatabaseId, commit: &CommitRecord, read_version: u64) -> Snapshot {
+    Snapshot {
+        database,
+        version: commit.version,
+        read_version,
+        page_size: commit.page_size,
+        page_count: commit.page_count,
+    }
+}
+
+fn decode_page(
+    snapshot: &Snapshot,
+    page: PageNumber,
+    (key, value): &KeyValue,
+) -> Result<VersionedPage, ReadError> {
+    let version = keys::page_position(key).map_or(snapshot.version, |position| position.version);
+    let corrupt = |reason: String| ReadError::Corrupt {
+        database: snapshot.database,
+        page,
+        version,
+        reason,
+    };
+    let content = record::decode(value).map_err(|error| corrupt(error.to_string()))?;
+    match snapshot.page_size {
+        Some(size) if content.len() == size.length() => Ok(VersionedPage {
+            version,
+            page: content,
+        }),
+        _ => Err(corrupt(format!(
+            "it has {} bytes, which is not the page size",
+            content.len()
+        ))),
+    }
+}

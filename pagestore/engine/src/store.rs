@@ -1,0 +1,104 @@
+//! The engine as a page store: each request goes to the module that serves it.
+
+use verso_pagestore::{
+    BeginError, Begun, CatalogueError, CommitError, CommitOutcome, CommitRecord, CommitRequest,
+    DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, LoadError, Moment, MomentError,
+    PageCount, PageNumber, PageSize, PageStore, PageWrite, ReadError, RecordPosition, Since,
+    Snapshot, StoreError, VerifyReport, Version, VersionedPage,
+};
+
+use crate::Engine;
+use crate::kv::Kv;
+
+impl<K: Kv> PageStore for Engine<K> {
+    fn begin(&self, name: &DatabaseName, since: Option<Since>) -> Result<Begun, BeginError> {
+        self.begin_snapshot(name, since)
+    }
+
+    fn read(
+        &self,
+        snapshot: &Snapshot,
+        pages: &[PageNumber],
+    ) -> Result<Vec<VersionedPage>, ReadError> {
+        self.read_pages(snapshot, pages)
+    }
+
+    fn commit(&self, request: &CommitRequest) -> Result<CommitOutcome, CommitError> {
+        self.commit_transaction(request)
+    }
+
+    fn snapshot_at(&self, name: &DatabaseName, moment: Moment) -> Result<Snapshot, MomentError> {
+        self.moment(name, moment)
+    }
+
+    fn create(&self, name: &DatabaseName) -> Result<DatabaseId, CatalogueError> {
+        self.create_database(name)
+    }
+
+    fn list(
+        &self,
+        after: Option<&DatabaseName>,
+        limit: usize,
+    ) -> Result<Vec<DatabaseEntry>, StoreError> {
+        self.list_databases(after, limit)
+    }
+
+    fn info(&self, name: &DatabaseName) -> Result<DatabaseInfo, CatalogueError> {
+        self.database_info(name)
+    }
+
+    fn log(
+        &self,
+        name: &DatabaseName,
+        before: Option<Version>,
+        limit: usize,
+    ) -> Result<Vec<CommitRecord>, CatalogueError> {
+        self.commit_log(name, before, limit)
+    }
+
+    fn rename(&self, from: &DatabaseName, to: &DatabaseName) -> Result<(), CatalogueError> {
+        self.rename_database(from, to)
+    }
+
+    fn remove(&self, name: &DatabaseName) -> Result<(), CatalogueError> {
+        self.remove_database(name)
+    }
+
+    fn verify(
+        &self,
+        database: DatabaseId,
+        after: Option<RecordPosition>,
+    ) -> Result<VerifyReport, StoreError> {
+        self.verify_records(database, after)
+    }
+
+    fn load_begin(&self, name: &DatabaseName) -> Result<DatabaseId, LoadError> {
+        self.begin_load(name)
+    }
+
+    fn load_pages(&self, database: DatabaseId, pages: &[PageWrite]) -> Result<(), LoadError> {
+        self.store_pages(database, pages)
+    }
+
+    fn load_finish(
+        &self,
+        database: DatabaseId,
+        name: &DatabaseName,
+        page_size: PageSize,
+        page_count: PageCount,
+    ) -> Result<Version, LoadError> {
+        self.finish_load(database, name, page_size, page_count)
+    }
+
+    fn load_abort(&self, database: DatabaseId) -> Result<(), LoadError> {
+        self.abort_load(database)
+    }
+
+    fn suspend(&self) {
+        self.kv.suspend();
+    }
+
+    fn resume(&self) {
+        self.kv.resume();
+    }
+}

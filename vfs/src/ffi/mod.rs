@@ -1,0 +1,70 @@
+//! The boundary to SQLite: all unsafe code of the crate.
+//!
+//! Every function that SQLite calls goes through [`guard`], so no panic crosses it, and
+//! every failure leaves a message behind.
+
+#![expect(unsafe_code, reason = "SQLite's interface is one of raw pointers")]
+
+mod api;
+mod file;
+mod fork;
+mod name;
+mod vfs;
+
+use std::ffi::{CStr, CString, c_int};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use libsqlite3_sys as sqlite;
+
+use crate::error::{VfsError, remember};
+
+pub(crate) use api::HostApi;
+pub(crate) use vfs::register;
+
+/// Runs a callback. A failure becomes its result code, and its message goes to
+/// `sqlite3_log` and [`last_error`](crate::last_error).
+fn guard(
+    api: &api::HostApi,
+    what: &str,
+    callback: impl FnOnce() -> Result<c_int, VfsError>,
+) -> c_int {
+    match catch_unwind(AssertUnwindSafe(callback)) {
+        Ok(Ok(code)) => code,
+        Ok(Err(error)) => {
+            let code = error.code();
+            report(api, code, &format!("{what}: {error}"));
+            code
+        }
+        Err(panic) => {
+            let text = panic_text(&*panic);
+            report(
+                api,
+                sqlite::SQLITE_IOERR,
+                &format!("{what}: internal error: {text}"),
+            );
+            sqlite::SQLITE_IOERR
+        }
+    }
+}
+
+fn report(api: &api::HostApi, code: c_int, message: &str) {
+    tracing::debug!(code, message, "failed");
+    let text = CString::new(message.replace('\0', " ")).unwrap_or_default();
+    api.log(code, &text);
+    remember(message.to_owned());
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("unknown panic")
+}
+
+/// The text behind a C string, or `None` for a null pointer.
+///
+/// # Safety
+/// `text` must be null, or a C string that lives as long as the result is used.
+unsafe fn c_text<'a>(text: *const std::ffi::c_char) -> Option<&'a CStr> {
+    // SAFETY: not null, so by contract a C string.
+    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) })
+}

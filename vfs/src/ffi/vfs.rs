@@ -1,0 +1,283 @@
+//! `sqlite3_vfs`: registration, and the callbacks that are not about one open file.
+
+use std::ffi::{CString, c_char, c_int, c_void};
+use std::ptr;
+
+use libsqlite3_sys as sqlite;
+
+use super::api::HostApi;
+use super::file::{OpenFile, RawFile};
+use super::{c_text, fork, guard, name};
+use crate::database::Database;
+use crate::error::VfsError;
+use crate::open::{OpenFlags, Parameters, open as open_database};
+use crate::{Options, RegisterError};
+
+/// What `pAppData` points to. It lives as long as the process: SQLite keeps no count of
+/// connections that use a VFS.
+struct Registered {
+    api: HostApi,
+    options: Options,
+    /// The platform's VFS: temporary files, time, randomness and libraries are its business.
+    platform: *mut sqlite::sqlite3_vfs,
+}
+
+/// Registers a VFS with a SQLite library.
+pub(crate) fn register(api: HostApi, options: Options) -> Result<(), RegisterError> {
+    let text = options.name.clone();
+    let name = CString::new(text.as_str()).map_err(|_| RegisterError::Name(text.clone()))?;
+    if text.is_empty() || !api.vfs_find(Some(&name)).is_null() {
+        return Err(RegisterError::Name(text));
+    }
+    let platform = api.vfs_find(None);
+    if platform.is_null() {
+        return Err(RegisterError::NoPlatform);
+    }
+    fork::install();
+    let registered = Box::leak(Box::new(Registered {
+        api,
+        options,
+        platform,
+    }));
+    // SAFETY: a VFS that SQLite found is valid as long as the process lives.
+    let vfs = unsafe { describe(name, registered, &*platform) };
+    // SAFETY: the VFS and all that it points to are leaked.
+    match unsafe { api.vfs_register(Box::leak(Box::new(vfs))) } {
+        sqlite::SQLITE_OK => Ok(()),
+        code => Err(RegisterError::Refused(code)),
+    }
+}
+
+fn describe(
+    name: CString,
+    registered: &'static mut Registered,
+    platform: &sqlite::sqlite3_vfs,
+) -> sqlite::sqlite3_vfs {
+    // Temporary files are the platform's own objects in the same place.
+    let own = c_int::try_from(size_of::<RawFile>()).expect("two pointers are few bytes");
+    let size = (own.max(platform.szOsFile) + 7) / 8 * 8;
+    sqlite::sqlite3_vfs {
+        iVersion: 2,
+        szOsFile: size,
+        mxPathname: c_int::try_from(name::MAX_PATH).expect("it is some hundred bytes"),
+        pNext: ptr::null_mut(),
+        zName: name.into_raw(),
+        pAppData: ptr::from_mut(registered).cast(),
+        xOpen: Some(open),
+        xDelete: Some(delete),
+        xAccess: Some(access),
+        xFullPathname: Some(full_pathname),
+        xDlOpen: Some(dl_open),
+        xDlError: Some(dl_error),
+        xDlSym: Some(dl_sym),
+        xDlClose: Some(dl_close),
+        xRandomness: Some(randomness),
+        xSleep: Some(sleep),
+        xCurrentTime: Some(current_time),
+        xGetLastError: Some(get_last_error),
+        xCurrentTimeInt64: Some(current_time_int64),
+        xSetSystemCall: None,
+        xGetSystemCall: None,
+        xNextSystemCall: None,
+    }
+}
+
+/// What [`register`] registered.
+///
+/// # Safety
+/// `vfs` must be one that [`register`] made.
+unsafe fn registered<'a>(vfs: *mut sqlite::sqlite3_vfs) -> &'a Registered {
+    // SAFETY: pAppData is a leaked Registered that nobody changes.
+    unsafe { &*(*vfs).pAppData.cast::<Registered>() }
+}
+
+unsafe extern "C" fn open(
+    vfs: *mut sqlite::sqlite3_vfs,
+    name: *const c_char,
+    file: *mut sqlite::sqlite3_file,
+    flags: c_int,
+    out_flags: *mut c_int,
+) -> c_int {
+    // SAFETY: called by SQLite with our VFS, room for a file, and a name that carries its
+    // URI parameters if it is that of a main database.
+    unsafe {
+        // A file without methods is one that SQLite will not close.
+        (*file).pMethods = ptr::null();
+        let registered = registered(vfs);
+        let what = c_text(name).map(|name| name.to_string_lossy().into_owned());
+        guard(
+            &registered.api,
+            what.as_deref().unwrap_or("temporary file"),
+            || {
+                if flags & sqlite::SQLITE_OPEN_MAIN_DB != 0 {
+                    let database = open_main(registered, name, flags)?;
+                    if !out_flags.is_null() {
+                        *out_flags = shown_flags(flags, database.is_read_only());
+                    }
+                    OpenFile::database(registered.api, database).install(file);
+                    Ok(sqlite::SQLITE_OK)
+                } else if flags & sqlite::SQLITE_OPEN_MAIN_JOURNAL != 0 {
+                    if !out_flags.is_null() {
+                        *out_flags = flags;
+                    }
+                    OpenFile::journal(registered.api).install(file);
+                    Ok(sqlite::SQLITE_OK)
+                } else if flags & sqlite::SQLITE_OPEN_SUPER_JOURNAL != 0 {
+                    Err(VfsError::SeveralDatabases)
+                } else {
+                    Ok(open_on_platform(
+                        registered.platform,
+                        name,
+                        file,
+                        flags,
+                        out_flags,
+                    ))
+                }
+            },
+        )
+    }
+}
+
+/// The open flags that SQLite is told: those it asked for, or read-only.
+fn shown_flags(flags: c_int, read_only: bool) -> c_int {
+    if read_only {
+        let writing = sqlite::SQLITE_OPEN_READWRITE | sqlite::SQLITE_OPEN_CREATE;
+        (flags & !writing) | sqlite::SQLITE_OPEN_READONLY
+    } else {
+        flags
+    }
+}
+
+/// Opens a main or attached database.
+///
+/// # Safety
+/// `name` must be the name that SQLite passed to `xOpen` for it.
+unsafe fn open_main(
+    registered: &Registered,
+    name: *const c_char,
+    flags: c_int,
+) -> Result<Database, VfsError> {
+    let Registered { api, options, .. } = registered;
+    // SAFETY: passed on to the caller.
+    let (text, parameters) = unsafe { (c_text(name), parameters(api, name)) };
+    let flags = OpenFlags {
+        create: flags & sqlite::SQLITE_OPEN_CREATE != 0,
+        read_only: flags & sqlite::SQLITE_OPEN_READONLY != 0,
+    };
+    let opened = open_database(options, name::database(text)?, flags, &parameters)?;
+    Ok(Database::new(opened, api.version_number()))
+}
+
+/// The URI parameters of a database.
+///
+/// # Safety
+/// As for [`open_main`].
+unsafe fn parameters(api: &HostApi, name: *const c_char) -> Parameters {
+    // SAFETY: passed on to the caller.
+    let text = |key| unsafe {
+        api.uri_parameter(name, key)
+            .map(|value| value.to_string_lossy().into_owned())
+    };
+    // SAFETY: passed on to the caller.
+    let boolean = |key| unsafe { api.uri_boolean(name, key) };
+    Parameters {
+        store: text(c"store"),
+        at: text(c"at"),
+        immutable: boolean(c"immutable"),
+        no_lock: boolean(c"nolock"),
+    }
+}
+
+/// # Safety
+/// The arguments must be those of `xOpen`.
+unsafe fn open_on_platform(
+    platform: *mut sqlite::sqlite3_vfs,
+    name: *const c_char,
+    file: *mut sqlite::sqlite3_file,
+    flags: c_int,
+    out_flags: *mut c_int,
+) -> c_int {
+    // SAFETY: szOsFile is at least that of the platform's VFS; its methods take it from here.
+    unsafe {
+        match (*platform).xOpen {
+            Some(open) => open(platform, name, file, flags, out_flags),
+            None => sqlite::SQLITE_CANTOPEN,
+        }
+    }
+}
+
+/// Journals vanish with the file that holds them, and databases are not removed by SQLite.
+unsafe extern "C" fn delete(_: *mut sqlite::sqlite3_vfs, _: *const c_char, _: c_int) -> c_int {
+    sqlite::SQLITE_OK
+}
+
+unsafe extern "C" fn access(
+    vfs: *mut sqlite::sqlite3_vfs,
+    path: *const c_char,
+    flags: c_int,
+    result: *mut c_int,
+) -> c_int {
+    // SAFETY: called by SQLite with our VFS, a C string, and a place for the answer.
+    unsafe {
+        *result = 0;
+        let registered = registered(vfs);
+        match c_text(path) {
+            Some(path) if !name::is_journal(path) => match (*registered.platform).xAccess {
+                Some(access) => access(registered.platform, path.as_ptr(), flags, result),
+                None => sqlite::SQLITE_OK,
+            },
+            _ => sqlite::SQLITE_OK,
+        }
+    }
+}
+
+/// Names are opaque: the full name of a database is its name.
+unsafe extern "C" fn full_pathname(
+    vfs: *mut sqlite::sqlite3_vfs,
+    path: *const c_char,
+    size: c_int,
+    out: *mut c_char,
+) -> c_int {
+    // SAFETY: called by SQLite with our VFS, a C string, and room for `size` bytes.
+    unsafe {
+        let registered = registered(vfs);
+        guard(&registered.api, "database name", || {
+            let name = name::database(c_text(path))?;
+            let bytes = name.as_str().as_bytes();
+            if bytes.len() >= usize::try_from(size).unwrap_or(0) {
+                return Ok(sqlite::SQLITE_CANTOPEN);
+            }
+            out.copy_from_nonoverlapping(bytes.as_ptr().cast(), bytes.len());
+            *out.add(bytes.len()) = 0;
+            Ok(sqlite::SQLITE_OK)
+        })
+    }
+}
+
+/// Defines a callback that hands its arguments to the platform's VFS.
+macro_rules! on_platform {
+    ($name:ident, $method:ident, ($($argument:ident: $type:ty),*) -> $result:ty, $absent:expr) => {
+        unsafe extern "C" fn $name(vfs: *mut sqlite::sqlite3_vfs $(, $argument: $type)*) -> $result {
+            // SAFETY: called by SQLite with our VFS; the platform's takes the same arguments.
+            unsafe {
+                let platform = registered(vfs).platform;
+                match (*platform).$method {
+                    Some(method) => method(platform $(, $argument)*),
+                    None => $absent,
+                }
+            }
+        }
+    };
+}
+
+type Symbol = Option<unsafe extern "C" fn(*mut sqlite::sqlite3_vfs, *mut c_void, *const c_char)>;
+
+on_platform!(dl_open, xDlOpen, (path: *const c_char) -> *mut c_void, ptr::null_mut());
+on_platform!(dl_error, xDlError, (size: c_int, text: *mut c_char) -> (), ());
+on_platform!(dl_sym, xDlSym, (library: *mut c_void, symbol: *const c_char) -> Symbol, None);
+on_platform!(dl_close, xDlClose, (library: *mut c_void) -> (), ());
+on_platform!(randomness, xRandomness, (size: c_int, out: *mut c_char) -> c_int, 0);
+on_platform!(sleep, xSleep, (microseconds: c_int) -> c_int, 0);
+on_platform!(current_time, xCurrentTime, (time: *mut f64) -> c_int, sqlite::SQLITE_ERROR);
+on_platform!(get_last_error, xGetLastError, (size: c_int, text: *mut c_char) -> c_int, 0);
+on_platform!(current_time_int64, xCurrentTimeInt64, (time: *mut i64) -> c_int, sqlite::SQLITE_ERROR);

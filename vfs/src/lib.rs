@@ -1,0 +1,98 @@
+//! A SQLite VFS that keeps every version of every page in a page store.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use rusqlite::{Connection, OpenFlags};
+//!
+//! verso_vfs::register(verso_vfs::Options::new(verso_engine::open))?;
+//! let db = Connection::open_with_flags_and_vfs("app.db", OpenFlags::default(), "verso")?;
+//! db.execute_batch("CREATE TABLE IF NOT EXISTS t (n INTEGER); INSERT INTO t VALUES (1)")?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A page read goes `ffi` → `database` (own writes) → `cache` → the page store; a commit
+//! goes `ffi` (`SQLITE_FCNTL_SYNC`) → `database` → `overlay` → the page store.
+//!
+//! # URI parameters
+//!
+//! A database opened as `file:NAME?…` with `SQLITE_OPEN_URI` takes:
+//!
+//! | parameter | meaning |
+//! | --- | --- |
+//! | `vfs=verso` | use this VFS |
+//! | `store=URL` | which store; else the one of [`Options::store`], else `VERSO_STORE`, else `sqlite:verso.db` |
+//! | `at=MOMENT` | read the past: a version, a time such as `2026-01-31T12:00:00Z`, or `-15m` |
+//! | `mode=ro` | read only, follows new commits |
+//! | `immutable=1` | read only, stays at the newest version of when it was opened |
+
+mod cache;
+mod database;
+mod error;
+mod ffi;
+mod journal;
+mod open;
+mod overlay;
+mod pragma;
+mod process;
+
+use std::ffi::c_int;
+use std::sync::Arc;
+
+use verso_pagestore::{PageStore, StoreError, StoreUrl};
+
+pub use error::last_error;
+
+/// Opens the store that a URL names.
+pub type StoreOpener = fn(&StoreUrl) -> Result<Arc<dyn PageStore>, StoreError>;
+
+/// How the VFS is registered.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Opens stores, for example `verso_engine::open`.
+    pub opener: StoreOpener,
+    /// The name SQLite knows the VFS by.
+    pub name: String,
+    /// The store of databases whose URI has no `store=`; `None` for `VERSO_STORE`, else
+    /// `sqlite:verso.db`.
+    pub store: Option<StoreUrl>,
+    /// Size of the page cache in bytes. The process has one cache; the first database that
+    /// it opens decides.
+    pub cache_bytes: u64,
+}
+
+impl Options {
+    /// The VFS `verso` with a page cache of 64 MiB.
+    #[must_use]
+    pub fn new(opener: StoreOpener) -> Self {
+        Self {
+            opener,
+            name: "verso".to_owned(),
+            store: None,
+            cache_bytes: 64 << 20,
+        }
+    }
+}
+
+/// The VFS could not be registered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RegisterError {
+    /// The name is empty, has a zero byte, or is taken by another VFS.
+    #[error("the VFS name {0:?} is not valid or taken: choose another one")]
+    Name(String),
+    /// SQLite has no VFS for the files of this platform, on which temporary files depend.
+    #[error("this SQLite library has no VFS of its own")]
+    NoPlatform,
+    /// SQLite refused.
+    #[error("SQLite did not register the VFS: result code {0}")]
+    Refused(c_int),
+}
+
+/// Registers the VFS with the SQLite library that this program is linked with. It stays
+/// registered as long as the process lives.
+///
+/// # Errors
+/// If the name is taken or SQLite refuses it.
+pub fn register(options: Options) -> Result<(), RegisterError> {
+    ffi::register(ffi::HostApi::linked(), options)
+}

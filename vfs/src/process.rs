@@ -1,0 +1,186 @@
+//! What a process shares: its open stores and its page cache.
+//!
+//! A forked child must use neither the threads nor the files of its parent, so every
+//! process has its own [`Process`], found by process id.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use parking_lot::Mutex;
+use verso_pagestore::{PageStore, StoreError, StoreUrl};
+
+use crate::StoreOpener;
+use crate::cache::{PageCache, StoreKey};
+
+/// A store that this process has open. It is closed with the last database that uses it.
+pub(crate) struct OpenStore {
+    pub(crate) key: StoreKey,
+    pub(crate) store: Arc<dyn PageStore>,
+}
+
+/// What the connections of one process share.
+pub(crate) struct Process {
+    id: u32,
+    pub(crate) stores: Mutex<HashMap<StoreUrl, Weak<OpenStore>>>,
+    pub(crate) cache: PageCache,
+    cache_bytes: u64,
+    /// The process that was forked from this one, in that process's memory only.
+    child: OnceLock<Box<Process>>,
+}
+
+static FIRST: OnceLock<Process> = OnceLock::new();
+static NEXT_STORE: AtomicU64 = AtomicU64::new(1);
+
+impl Process {
+    fn new(cache_bytes: u64) -> Self {
+        Self {
+            id: std::process::id(),
+            stores: Mutex::default(),
+            cache: PageCache::new(cache_bytes),
+            cache_bytes,
+            child: OnceLock::new(),
+        }
+    }
+
+    /// That of the running process. The first caller chooses the size of the cache.
+    pub(crate) fn current(cache_bytes: u64) -> &'static Self {
+        let id = std::process::id();
+        let mut process = FIRST.get_or_init(|| Self::new(cache_bytes));
+        while process.id != id {
+            let bytes = process.cache_bytes;
+            process = process.child.get_or_init(|| Box::new(Self::new(bytes)));
+        }
+        process
+    }
+
+    /// That of the running process, if any database was opened in it.
+    pub(crate) fn existing() -> Option<&'static Self> {
+        let id = std::process::id();
+        let mut process = FIRST.get()?;
+        while process.id != id {
+            process = process.child.get()?;
+        }
+        Some(process)
+    }
+
+    /// The store, opened if no connection of this process has it open.
+    pub(crate) fn store(
+        &self,
+        url: &StoreUrl,
+        opener: StoreOpener,
+    ) -> Result<Arc<OpenStore>, StoreError> {
+        let mut stores = self.stores.lock();
+        if let Some(open) = stores.get(url).and_then(Weak::upgrade) {
+            return Ok(open);
+        }
+        let store = opener(url)?;
+        let key = StoreKey(NEXT_STORE.fetch_add(1, Ordering::Relaxed));
+        let open = Arc::new(OpenStore { key, store });
+        stores.retain(|_, store| store.strong_count() > 0);
+        stores.insert(url.clone(), Arc::downgrade(&open));
+        Ok(open)
+    }
+
+    /// Before a fork: closes the files of all stores, and lets none be opened.
+    pub(crate) fn suspend(&self) {
+        let stores = self.stores.lock();
+        for open in stores.values().filter_map(Weak::upgrade) {
+            open.store.suspend();
+        }
+        // The fork handler unlocks it in the parent. The child never looks at it.
+        std::mem::forget(stores);
+    }
+
+    /// After a fork, in the parent: the stores go on.
+    pub(crate) fn resume(&self) {
+        for open in self.stores.lock().values().filter_map(Weak::upgrade) {
+            open.store.resume();
+        }
+    }
+}
+
+const NOT_REOPENED: &str = "it could not be opened again after a fork; try again";
+
+/// A database's hold on its store, for the process that took it.
+pub(crate) struct StoreHandle {
+    url: StoreUrl,
+    opener: StoreOpener,
+    process: &'static Process,
+    open: Option<Arc<OpenStore>>,
+}
+
+impl StoreHandle {
+    pub(crate) fn open(
+        url: StoreUrl,
+        opener: StoreOpener,
+        cache_bytes: u64,
+    ) -> Result<Self, StoreError> {
+        let process = Process::current(cache_bytes);
+        let open = Some(process.store(&url, opener)?);
+        Ok(Self {
+            url,
+            opener,
+            process,
+            open,
+        })
+    }
+
+    /// Opens the store afresh if this process was forked since. Says whether it was.
+    pub(crate) fn renew(&mut self) -> Result<bool, StoreError> {
+        if self.open.is_some() && !self.is_inherited() {
+            return Ok(false);
+        }
+        self.forget_if_inherited();
+        self.process = Process::current(self.process.cache_bytes);
+        self.open = Some(self.process.store(&self.url, self.opener)?);
+        Ok(true)
+    }
+
+    /// The store.
+    pub(crate) fn pages(&self) -> Result<&dyn PageStore, StoreError> {
+        if self.is_inherited() {
+            return Err(self.unusable("this process was forked inside a transaction; end it first"));
+        }
+        self.open
+            .as_ref()
+            .map(|open| &*open.store)
+            .ok_or_else(|| self.unusable(NOT_REOPENED))
+    }
+
+    /// Which store it is, for the page cache.
+    pub(crate) fn key(&self) -> Result<StoreKey, StoreError> {
+        self.open
+            .as_ref()
+            .map(|open| open.key)
+            .ok_or_else(|| self.unusable(NOT_REOPENED))
+    }
+
+    fn unusable(&self, reason: &str) -> StoreError {
+        StoreError::Unavailable {
+            store: self.url.to_string(),
+            reason: reason.to_owned(),
+        }
+    }
+
+    fn is_inherited(&self) -> bool {
+        self.process.id != std::process::id()
+    }
+
+    pub(crate) fn cache(&self) -> &'static PageCache {
+        &self.process.cache
+    }
+
+    /// A parent's store is neither used nor closed: its files are the parent's.
+    fn forget_if_inherited(&mut self) {
+        if self.is_inherited() {
+            std::mem::forget(self.open.take());
+        }
+    }
+}
+
+impl Drop for StoreHandle {
+    fn drop(&mut self) {
+        self.forget_if_inherited();
+    }
+}
