@@ -37,6 +37,8 @@ pub(crate) enum VfsError {
     NoLock,
     #[error("the snapshot was overtaken by another transaction: roll back, and run this one again")]
     Overtaken,
+    #[error("{0} (RELEASE cannot end this transaction any more: ROLLBACK it)")]
+    Release(Box<VfsError>),
     #[error(
         "this connection reads a fixed moment of the past and cannot write: open it without at="
     )]
@@ -83,6 +85,8 @@ impl VfsError {
             }
             Self::Read(ReadError::Corrupt { .. }) => sqlite::SQLITE_CORRUPT,
             Self::ReadOnly => sqlite::SQLITE_READONLY,
+            // After SQLITE_BUSY_SNAPSHOT a second RELEASE would succeed, with nothing committed.
+            Self::Release(_) => sqlite::SQLITE_BUSY,
             Self::SeveralDatabases => sqlite::SQLITE_ERROR,
             Self::Name(_)
             | Self::StoreUrl(_)

@@ -35,6 +35,7 @@ mod open;
 mod overlay;
 mod pragma;
 mod process;
+mod sql;
 
 use std::ffi::c_int;
 use std::sync::Arc;

@@ -17,6 +17,12 @@ pub(crate) struct HostApi {
     uri_parameter: unsafe extern "C" fn(*const c_char, *const c_char) -> *const c_char,
     uri_boolean: unsafe extern "C" fn(*const c_char, *const c_char, c_int) -> c_int,
     get_autocommit: unsafe extern "C" fn(*mut sqlite::sqlite3) -> c_int,
+    next_stmt: unsafe extern "C" fn(
+        *mut sqlite::sqlite3,
+        *mut sqlite::sqlite3_stmt,
+    ) -> *mut sqlite::sqlite3_stmt,
+    stmt_busy: unsafe extern "C" fn(*mut sqlite::sqlite3_stmt) -> c_int,
+    sql: unsafe extern "C" fn(*mut sqlite::sqlite3_stmt) -> *const c_char,
     libversion_number: unsafe extern "C" fn() -> c_int,
 }
 
@@ -31,6 +37,9 @@ impl HostApi {
             uri_parameter: sqlite::sqlite3_uri_parameter,
             uri_boolean: sqlite::sqlite3_uri_boolean,
             get_autocommit: sqlite::sqlite3_get_autocommit,
+            next_stmt: sqlite::sqlite3_next_stmt,
+            stmt_busy: sqlite::sqlite3_stmt_busy,
+            sql: sqlite::sqlite3_sql,
             libversion_number: sqlite::sqlite3_libversion_number,
         }
     }
@@ -94,6 +103,32 @@ impl HostApi {
     pub(super) unsafe fn is_autocommit(&self, connection: *mut sqlite::sqlite3) -> bool {
         // SAFETY: passed on to the caller.
         unsafe { (self.get_autocommit)(connection) != 0 }
+    }
+
+    /// Whether a statement that the connection is running has a text of this kind.
+    ///
+    /// # Safety
+    /// As for [`HostApi::is_autocommit`].
+    pub(super) unsafe fn is_running(
+        &self,
+        connection: *mut sqlite::sqlite3,
+        is_wanted: impl Fn(&[u8]) -> bool,
+    ) -> bool {
+        // SAFETY: the connection is open and its mutex is held by the caller's caller, so its
+        // statements stay as they are; the text of a statement is a C string or null.
+        unsafe {
+            let mut statement = (self.next_stmt)(connection, std::ptr::null_mut());
+            while !statement.is_null() {
+                if (self.stmt_busy)(statement) != 0
+                    && super::c_text((self.sql)(statement))
+                        .is_some_and(|text| is_wanted(text.to_bytes()))
+                {
+                    return true;
+                }
+                statement = (self.next_stmt)(connection, statement);
+            }
+        }
+        false
     }
 
     /// `SQLITE_VERSION_NUMBER` of the library.

@@ -13,6 +13,7 @@ use crate::database::{Database, ReadLength};
 use crate::error::VfsError;
 use crate::journal::Journal;
 use crate::pragma::PragmaAnswer;
+use crate::sql::begins_with_keyword;
 
 /// What SQLite allocates for each file, as large as `szOsFile` says.
 #[repr(C)]
@@ -281,7 +282,7 @@ unsafe extern "C" fn file_control(
             };
             match operation {
                 sqlite::SQLITE_FCNTL_SYNC => {
-                    file.sync(!argument.is_null())?;
+                    file.sync(api, !argument.is_null())?;
                     Ok(sqlite::SQLITE_OK)
                 }
                 sqlite::SQLITE_FCNTL_PDB => {
@@ -361,14 +362,30 @@ impl DatabaseFile {
 
     /// `SQLITE_FCNTL_SYNC`. A super-journal tells that other databases commit with this one;
     /// where SQLite makes none, the count of those that are being committed to does.
-    fn sync(&mut self, has_super_journal: bool) -> Result<(), VfsError> {
+    fn sync(&mut self, api: &HostApi, has_super_journal: bool) -> Result<(), VfsError> {
         let writing = self
             .counted
             .and_then(|address| WRITING.lock().as_ref()?.get(&address).copied());
         if self.database.is_committing() && (has_super_journal || writing > Some(1)) {
             return Err(VfsError::SeveralDatabases);
         }
-        self.database.sync()
+        let result = self.database.sync();
+        match result {
+            Err(error) if error.code() == sqlite::SQLITE_BUSY_SNAPSHOT && self.releases(api) => {
+                Err(VfsError::Release(Box::new(error)))
+            }
+            result => result,
+        }
+    }
+
+    /// Whether the commit is the RELEASE of an outermost savepoint.
+    fn releases(&self, api: &HostApi) -> bool {
+        // SAFETY: called by xFileControl, so the connection is alive and is the caller.
+        unsafe {
+            self.connection().is_some_and(|connection| {
+                api.is_running(connection, |text| begins_with_keyword(text, b"RELEASE"))
+            })
+        }
     }
 
     /// `SQLITE_FCNTL_PRAGMA`: a place for the answer, the pragma's name, and its value.

@@ -1,0 +1,442 @@
+//! Goal: each rule that the VFS owes to SQLite's behaviour, one test each.
+//! Method: rusqlite on the embedded store; the changelog and SQLite's own counters tell
+//! what happened.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, OpenFlags};
+use verso_pagestore::{DatabaseName, PageStore, StoreUrl};
+use verso_tests::{TestStore, code, integer, text};
+
+fn pages(store: &TestStore) -> Arc<dyn PageStore> {
+    verso_engine::open(&StoreUrl::Sqlite(store.path())).expect("the store opens")
+}
+
+fn commits(pages: &dyn PageStore, name: &str) -> usize {
+    let name = DatabaseName::new(name).expect("a valid name");
+    pages
+        .log(&name, None, usize::MAX)
+        .expect("the database exists")
+        .len()
+}
+
+/// `SQLITE_DBSTATUS_CACHE_MISS`: pages that SQLite had to read through the VFS.
+#[expect(unsafe_code, reason = "rusqlite does not wrap sqlite3_db_status")]
+fn cache_misses(db: &Connection) -> i32 {
+    let (mut current, mut highest) = (0, 0);
+    // SAFETY: the connection is open, and the numbers outlive the call.
+    let code = unsafe {
+        rusqlite::ffi::sqlite3_db_status(
+            db.handle(),
+            rusqlite::ffi::SQLITE_DBSTATUS_CACHE_MISS,
+            &raw mut current,
+            &raw mut highest,
+            0,
+        )
+    };
+    assert_eq!(code, 0);
+    current
+}
+
+#[test]
+fn every_kind_of_write_is_exactly_one_commit() {
+    let store = TestStore::new();
+    let pages = pages(&store);
+    let db = store.connect("app.db");
+    assert_eq!(commits(&*pages, "app.db"), 1, "its creation");
+    for sql in [
+        "PRAGMA auto_vacuum = INCREMENTAL",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, b BLOB)",
+        "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT 50) \
+         INSERT INTO t SELECT n, randomblob(5000) FROM c",
+        "CREATE INDEX i ON t (length(b))",
+        "PRAGMA user_version = 7",
+        "PRAGMA application_id = 8",
+        "DELETE FROM t WHERE id > 10",
+        "PRAGMA incremental_vacuum(5)",
+        "ALTER TABLE t ADD COLUMN c",
+        "VACUUM",
+        "BEGIN; INSERT INTO t (b) VALUES (1); INSERT INTO t (b) VALUES (2); COMMIT",
+        "SAVEPOINT s; INSERT INTO t (b) VALUES (3); RELEASE s",
+        "PRAGMA synchronous = OFF; INSERT INTO t (b) VALUES (4)",
+        "CREATE VIRTUAL TABLE f USING fts5(x)",
+        "REINDEX",
+        "DROP TABLE t",
+    ] {
+        let before = commits(&*pages, "app.db");
+        db.execute_batch(sql)
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
+        assert_eq!(commits(&*pages, "app.db"), before + 1, "{sql}");
+    }
+}
+
+#[test]
+fn what_changes_no_page_is_no_commit() {
+    let store = TestStore::new();
+    let pages = pages(&store);
+    let db = store.connect("app.db");
+    db.execute_batch("CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (1)")
+        .unwrap();
+    let before = commits(&*pages, "app.db");
+    for sql in [
+        "BEGIN IMMEDIATE; COMMIT",
+        "BEGIN EXCLUSIVE; COMMIT",
+        "UPDATE t SET n = 2 WHERE n = 99",
+        "UPDATE t SET n = 1",
+        "BEGIN; INSERT INTO t VALUES (2); ROLLBACK",
+        "CREATE TEMP TABLE x (n); INSERT INTO x VALUES (1)",
+        "SELECT * FROM t",
+    ] {
+        db.execute_batch(sql)
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
+        assert_eq!(commits(&*pages, "app.db"), before, "{sql}");
+    }
+}
+
+#[test]
+fn a_released_savepoint_that_conflicts_stays_open_and_never_says_ok() {
+    let store = TestStore::new();
+    let (one, two) = (store.connect("app.db"), store.connect("app.db"));
+    one.execute_batch("CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (0)")
+        .unwrap();
+    one.execute_batch("SAVEPOINT s; UPDATE t SET n = 1")
+        .unwrap();
+    two.execute_batch("UPDATE t SET n = 10").unwrap();
+    // With SQLITE_BUSY_SNAPSHOT SQLite would roll back and keep the savepoint open, so that a
+    // second RELEASE, of nothing, succeeds.
+    for _ in 0..3 {
+        assert_eq!(
+            code(&one.execute_batch(" /* end */ RELEASE s").unwrap_err()),
+            5
+        );
+        assert!(!one.is_autocommit());
+    }
+    one.execute_batch("UPDATE t SET n = 2").unwrap();
+    assert_eq!(
+        code(&one.execute_batch("-- again\nRELEASE s").unwrap_err()),
+        5
+    );
+    one.execute_batch("ROLLBACK").unwrap();
+    one.execute_batch("UPDATE t SET n = n + 1").unwrap();
+    assert_eq!(integer(&two, "SELECT n FROM t"), 11);
+}
+
+#[test]
+fn after_a_refused_commit_a_held_snapshot_is_read_only_until_it_ends() {
+    let store = TestStore::new();
+    let (one, two) = (store.connect("app.db"), store.connect("app.db"));
+    one.execute_batch("CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (1), (2), (3)")
+        .unwrap();
+    let mut statement = one.prepare("SELECT n FROM t ORDER BY rowid").unwrap();
+    let mut rows = statement.query([]).unwrap();
+    assert_eq!(rows.next().unwrap().unwrap().get::<_, i64>(0).unwrap(), 1);
+    two.execute_batch("UPDATE t SET n = n * 10").unwrap();
+    assert_eq!(
+        code(&one.execute_batch("UPDATE t SET n = 7").unwrap_err()),
+        517
+    );
+    // The open SELECT holds SHARED: its snapshot is still read, and still not writable.
+    assert_eq!(
+        code(&one.execute_batch("UPDATE t SET n = 8").unwrap_err()),
+        517
+    );
+    drop(rows);
+    drop(statement);
+    one.execute_batch("UPDATE t SET n = n + 1").unwrap();
+    assert_eq!(integer(&two, "SELECT sum(n) FROM t"), 63);
+}
+
+#[test]
+fn sqlites_cache_stays_warm_unless_a_page_in_it_changed() {
+    let store = TestStore::new();
+    let (one, two) = (store.connect("app.db"), store.connect("app.db"));
+    one.execute_batch("CREATE TABLE a (n INTEGER); CREATE TABLE b (n INTEGER)")
+        .unwrap();
+    one.execute_batch("INSERT INTO a VALUES (1); INSERT INTO b VALUES (1)")
+        .unwrap();
+    assert_eq!(integer(&one, "SELECT n FROM a"), 1);
+    let warm = cache_misses(&one);
+    assert_eq!(integer(&one, "SELECT n FROM a"), 1);
+    assert_eq!(cache_misses(&one), warm, "nothing changed");
+    one.execute_batch("UPDATE a SET n = 2").unwrap();
+    assert_eq!(integer(&one, "SELECT n FROM a"), 2);
+    assert_eq!(cache_misses(&one), warm, "its own commit");
+
+    // A third connection that never reads table b keeps its cache while b changes.
+    let three = store.connect("app.db");
+    assert_eq!(integer(&three, "SELECT n FROM a"), 2);
+    let warm = cache_misses(&three);
+    two.execute_batch("UPDATE b SET n = n + 1").unwrap();
+    assert_eq!(integer(&three, "SELECT n FROM a"), 2);
+    assert_eq!(
+        cache_misses(&three),
+        warm,
+        "a page that it never read changed"
+    );
+    two.execute_batch("UPDATE a SET n = 3").unwrap();
+    assert_eq!(integer(&three, "SELECT n FROM a"), 3);
+    assert!(
+        cache_misses(&three) > warm,
+        "a page that it had read changed"
+    );
+}
+
+#[test]
+fn a_commit_that_merges_others_keeps_both() {
+    let store = TestStore::new();
+    let (one, two) = (store.connect("app.db"), store.connect("app.db"));
+    one.execute_batch("CREATE TABLE a (n INTEGER); CREATE TABLE b (n INTEGER)")
+        .unwrap();
+    one.execute_batch("INSERT INTO a VALUES (0); INSERT INTO b VALUES (0)")
+        .unwrap();
+    drop(one);
+    let one = store.connect("app.db");
+    for round in 1..20 {
+        one.execute_batch("BEGIN; UPDATE a SET n = n + 1").unwrap();
+        two.execute_batch("UPDATE b SET n = n + 1").unwrap();
+        one.execute_batch("COMMIT")
+            .unwrap_or_else(|error| panic!("round {round}: {error}"));
+        let sums = "SELECT (SELECT n FROM a) * 1000 + (SELECT n FROM b)";
+        let fresh = store.connect("app.db");
+        assert_eq!(integer(&fresh, sums), round * 1001);
+    }
+    assert_eq!(integer(&one, "SELECT n FROM b"), 19);
+}
+
+#[test]
+fn wal_mode_is_answered_and_never_entered() {
+    let store = TestStore::new();
+    let db = store.connect("app.db");
+    assert_eq!(text(&db, "PRAGMA journal_mode = WAL"), "wal");
+    assert_eq!(text(&db, "PRAGMA journal_mode"), "wal");
+    db.execute_batch("CREATE TABLE t (n); INSERT INTO t VALUES (1)")
+        .unwrap();
+    assert_eq!(text(&db, "PRAGMA journal_mode = DELETE"), "delete");
+    assert_eq!(text(&db, "PRAGMA journal_mode"), "delete");
+    assert_eq!(integer(&db, "SELECT n FROM t"), 1);
+}
+
+#[test]
+fn exclusive_locking_is_declined() {
+    let store = TestStore::new();
+    let (db, other) = (store.connect("app.db"), store.connect("app.db"));
+    assert_eq!(text(&db, "PRAGMA locking_mode = EXCLUSIVE"), "normal");
+    db.execute_batch("CREATE TABLE t (n); INSERT INTO t VALUES (1)")
+        .unwrap();
+    other.execute_batch("INSERT INTO t VALUES (2)").unwrap();
+    assert_eq!(integer(&db, "SELECT count(*) FROM t"), 2);
+}
+
+#[test]
+fn exclusive_locking_that_slips_past_fails_and_loses_nothing() {
+    let store = TestStore::new();
+    store
+        .connect("app.db")
+        .execute_batch("CREATE TABLE t (n)")
+        .unwrap();
+    let db = Connection::open_in_memory().unwrap();
+    db.execute_batch("PRAGMA locking_mode = EXCLUSIVE").unwrap();
+    db.execute("ATTACH ? AS a", [store.uri("app.db", "")])
+        .unwrap();
+    let mut acknowledged = 0;
+    let mut failed = false;
+    for _ in 0..3 {
+        match db.execute_batch("INSERT INTO a.t VALUES (1)") {
+            Ok(()) => acknowledged += 1,
+            Err(_) => failed = true,
+        }
+    }
+    assert!(
+        failed,
+        "only the first transaction of an exclusive lock can be seen"
+    );
+    let message = verso_vfs::last_error().unwrap();
+    assert!(message.contains("locking_mode"), "{message}");
+    let count = integer(&store.connect("app.db"), "SELECT count(*) FROM t");
+    assert_eq!(count, acknowledged);
+}
+
+#[test]
+fn nolock_is_refused_and_immutable_is_one_snapshot() {
+    let store = TestStore::new();
+    let db = store.connect("app.db");
+    db.execute_batch("CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (1)")
+        .unwrap();
+    let error = store.try_connect("app.db", "&nolock=1").unwrap_err();
+    assert_eq!(code(&error), 14);
+    assert!(verso_vfs::last_error().unwrap().contains("immutable=1"));
+    let fixed = store.try_connect("app.db", "&immutable=1").unwrap();
+    assert_eq!(integer(&fixed, "SELECT n FROM t"), 1);
+    db.execute_batch("UPDATE t SET n = 2").unwrap();
+    assert_eq!(integer(&fixed, "SELECT n FROM t"), 1);
+    assert_eq!(
+        code(&fixed.execute_batch("UPDATE t SET n = 3").unwrap_err()),
+        8
+    );
+}
+
+#[test]
+fn a_missing_database_is_not_made_unless_asked() {
+    let store = TestStore::new();
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_URI;
+    let error = Connection::open_with_flags(store.uri("no.db", ""), flags).unwrap_err();
+    assert_eq!(code(&error), 14);
+    let message = verso_vfs::last_error().unwrap();
+    assert!(message.contains("no such database: no.db"), "{message}");
+    assert!(pages(&store).list(None, 10).unwrap().is_empty());
+}
+
+#[test]
+fn a_read_only_connection_follows_new_commits() {
+    let store = TestStore::new();
+    let db = store.connect("app.db");
+    db.execute_batch("CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (1)")
+        .unwrap();
+    let reader = store.try_connect("app.db", "&mode=ro").unwrap();
+    for expected in 2..10 {
+        db.execute("UPDATE t SET n = ?", [expected]).unwrap();
+        assert_eq!(integer(&reader, "SELECT n FROM t"), expected);
+    }
+    assert_eq!(code(&reader.execute_batch("DELETE FROM t").unwrap_err()), 8);
+}
+
+#[test]
+fn a_new_database_can_be_opened_by_others_before_its_first_commit() {
+    let store = TestStore::new();
+    let (one, two) = (store.connect("app.db"), store.connect("app.db"));
+    assert_eq!(integer(&two, "SELECT count(*) FROM sqlite_schema"), 0);
+    one.execute_batch("CREATE TABLE t (n)").unwrap();
+    assert_eq!(integer(&two, "SELECT count(*) FROM t"), 0);
+}
+
+#[test]
+fn the_first_transactions_of_a_new_database_conflict() {
+    let store = TestStore::new();
+    let (one, two) = (store.connect("app.db"), store.connect("app.db"));
+    one.execute_batch("BEGIN; CREATE TABLE a (n)").unwrap();
+    two.execute_batch("CREATE TABLE b (n)").unwrap();
+    assert_eq!(code(&one.execute_batch("COMMIT").unwrap_err()), 517);
+    one.execute_batch("CREATE TABLE a (n)").unwrap();
+    assert_eq!(integer(&two, "SELECT count(*) FROM sqlite_schema"), 2);
+}
+
+#[test]
+fn a_long_select_keeps_its_snapshot_while_the_connection_writes() {
+    let store = TestStore::new();
+    let (one, two) = (store.connect("app.db"), store.connect("app.db"));
+    one.execute_batch("CREATE TABLE t (n INTEGER); CREATE TABLE log (n INTEGER)")
+        .unwrap();
+    one.execute_batch("INSERT INTO t VALUES (1), (2), (3)")
+        .unwrap();
+    let mut statement = one.prepare("SELECT n FROM t ORDER BY rowid").unwrap();
+    let mut rows = statement.query([]).unwrap();
+    let mut seen = Vec::new();
+    while let Some(row) = rows.next().unwrap() {
+        let n: i64 = row.get(0).unwrap();
+        seen.push(n);
+        one.execute("INSERT INTO log VALUES (?)", [n]).unwrap();
+        assert_eq!(integer(&two, "SELECT count(*) FROM log"), n);
+    }
+    assert_eq!(seen, [1, 2, 3]);
+    drop(rows);
+    assert_eq!(integer(&one, "SELECT sum(n) FROM log"), 6);
+}
+
+#[test]
+fn two_databases_in_one_transaction_are_refused_whole() {
+    let store = TestStore::new();
+    let db = store.connect("one.db");
+    db.execute_batch("CREATE TABLE t (n)").unwrap();
+    store
+        .connect("two.db")
+        .execute_batch("CREATE TABLE t (n)")
+        .unwrap();
+    db.execute("ATTACH ? AS two", [store.uri("two.db", "")])
+        .unwrap();
+    for setting in ["FULL", "OFF"] {
+        db.execute_batch(&format!("PRAGMA synchronous = {setting}"))
+            .unwrap();
+        db.execute_batch(&format!("PRAGMA two.synchronous = {setting}"))
+            .unwrap();
+        db.execute_batch("BEGIN; INSERT INTO t VALUES (1); INSERT INTO two.t VALUES (1)")
+            .unwrap();
+        assert!(db.execute_batch("COMMIT").is_err(), "synchronous {setting}");
+        assert!(
+            verso_vfs::last_error()
+                .unwrap()
+                .contains("several databases")
+        );
+        let _ = db.execute_batch("ROLLBACK");
+        assert_eq!(
+            integer(
+                &db,
+                "SELECT (SELECT count(*) FROM t) + (SELECT count(*) FROM two.t)"
+            ),
+            0
+        );
+    }
+    db.execute_batch("BEGIN; INSERT INTO two.t SELECT 5; SELECT count(*) FROM t; COMMIT")
+        .unwrap();
+    assert_eq!(integer(&store.connect("two.db"), "SELECT n FROM t"), 5);
+}
+
+#[test]
+fn a_connection_moves_between_threads() {
+    let store = TestStore::new();
+    let mut db = store.connect("app.db");
+    db.execute_batch("CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (0)")
+        .unwrap();
+    for _ in 0..8 {
+        db = std::thread::spawn(move || {
+            db.execute_batch("UPDATE t SET n = n + 1").unwrap();
+            db
+        })
+        .join()
+        .unwrap();
+    }
+    assert_eq!(integer(&db, "SELECT n FROM t"), 8);
+}
+
+#[test]
+fn names_with_any_character_are_databases() {
+    let store = TestStore::new();
+    for name in ["tenant-42/app.db", "größe 🦀", "a'b\"c", "x-journal-y"] {
+        let escaped: String = name.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let db = store.connect(&escaped);
+        db.execute_batch("CREATE TABLE t (n); INSERT INTO t VALUES (1)")
+            .unwrap();
+    }
+    let names: Vec<String> = pages(&store)
+        .list(None, 10)
+        .unwrap()
+        .iter()
+        .map(|entry| entry.name.to_string())
+        .collect();
+    assert_eq!(
+        names,
+        ["a'b\"c", "größe 🦀", "tenant-42/app.db", "x-journal-y"]
+    );
+}
+
+#[test]
+fn a_renamed_or_removed_database_is_gone_for_open_connections() {
+    let store = TestStore::new();
+    let pages = pages(&store);
+    let name = |text: &str| DatabaseName::new(text).unwrap();
+    let db = store.connect("app.db");
+    db.execute_batch("CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (1)")
+        .unwrap();
+    pages.rename(&name("app.db"), &name("new.db")).unwrap();
+    assert_eq!(code(&db.execute_batch("SELECT * FROM t").unwrap_err()), 14);
+    let moved = store.connect("new.db");
+    assert_eq!(integer(&moved, "SELECT n FROM t"), 1);
+    // Another database takes the name: everything that was cached is void.
+    store
+        .connect("app.db")
+        .execute_batch("CREATE TABLE t (n); INSERT INTO t VALUES (2)")
+        .unwrap();
+    assert_eq!(integer(&db, "SELECT n FROM t"), 2);
+    moved.execute_batch("BEGIN; UPDATE t SET n = 3").unwrap();
+    pages.remove(&name("new.db")).unwrap();
+    assert!(moved.execute_batch("COMMIT").is_err());
+}

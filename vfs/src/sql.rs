@@ -1,0 +1,67 @@
+//! The little that the VFS must know of SQL text: how a statement begins.
+
+/// Whether the first word of a statement, behind white space and comments, is this keyword,
+/// in any case.
+pub(crate) fn begins_with_keyword(statement: &[u8], keyword: &[u8]) -> bool {
+    let rest = skip_comments(statement);
+    let Some((word, after)) = rest.split_at_checked(keyword.len()) else {
+        return false;
+    };
+    let ends = after.first().is_none_or(|&next| !is_identifier(next));
+    ends && word.eq_ignore_ascii_case(keyword)
+}
+
+/// The text from its first token on.
+fn skip_comments(mut text: &[u8]) -> &[u8] {
+    loop {
+        text = text.trim_ascii_start();
+        let end = if text.starts_with(b"--") {
+            text.iter()
+                .position(|&byte| byte == b'\n')
+                .map(|newline| newline + 1)
+        } else if text.starts_with(b"/*") {
+            let inside = text.get(2..).unwrap_or_default();
+            inside
+                .windows(2)
+                .position(|pair| pair == b"*/")
+                .map(|close| close + 4)
+        } else {
+            return text;
+        };
+        text = end.and_then(|end| text.get(end..)).unwrap_or_default();
+    }
+}
+
+fn is_identifier(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || !byte.is_ascii()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_and_case_do_not_matter() {
+        for text in [
+            "RELEASE s",
+            "release",
+            " \n\tRelease\"s\"",
+            "-- why\n-- and\nRELEASE s",
+            "/* a */ /**/ /* * / */release s",
+        ] {
+            assert!(begins_with_keyword(text.as_bytes(), b"RELEASE"), "{text}");
+        }
+        for text in [
+            "",
+            "RELEAS",
+            "RELEASED",
+            "release_s",
+            "-- RELEASE s",
+            "/* RELEASE */",
+            "/*",
+            "/*/",
+        ] {
+            assert!(!begins_with_keyword(text.as_bytes(), b"RELEASE"), "{text}");
+        }
+    }
+}
