@@ -9,7 +9,7 @@ use crate::kv::KvError;
 
 /// What an error of SQLite means for a transaction. Nothing was written.
 pub(super) fn translate(path: &Path, error: &rusqlite::Error) -> KvError {
-    let text = format!("{}: {error}", path.display());
+    let text = describe(path, error);
     match primary_code(error) {
         Some(ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED | ffi::SQLITE_PROTOCOL) => KvError::Busy(text),
         Some(ffi::SQLITE_FULL) => KvError::Full,
@@ -43,7 +43,16 @@ pub(super) fn translate_commit(path: &Path, error: &rusqlite::Error) -> KvError 
     if unwritten {
         translate(path, error)
     } else {
-        KvError::CommitUnknown(format!("{}: {error}", path.display()))
+        KvError::CommitUnknown(describe(path, error))
+    }
+}
+
+/// With SQLite's extended code, which tells the failures of a disk apart.
+fn describe(path: &Path, error: &rusqlite::Error) -> String {
+    let path = path.display();
+    match error.sqlite_extended_error_code() {
+        Some(code) => format!("{path}: {error} (SQLite error {code})"),
+        None => format!("{path}: {error}"),
     }
 }
 

@@ -74,6 +74,7 @@ fn refuse_others(path: &Path) -> Result<(), KvError> {
 
 /// What the file is, if it is neither a store nor empty.
 fn what_else(path: &Path) -> Result<Option<String>, KvError> {
+    let not_sqlite = || Ok(Some("it is not an SQLite file".into()));
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => {
             return Err(KvError::Unavailable(format!(
@@ -81,6 +82,8 @@ fn what_else(path: &Path) -> Result<Option<String>, KvError> {
                 path.display()
             )));
         }
+        // SQLite takes a file of less than the smallest page for an empty database.
+        Ok(metadata) if (1..512).contains(&metadata.len()) => return not_sqlite(),
         Ok(metadata) if metadata.len() > 0 => {}
         // Missing, empty or out of reach: opening it will tell.
         _ => return Ok(None),
@@ -88,9 +91,7 @@ fn what_else(path: &Path) -> Result<Option<String>, KvError> {
     match peek(path) {
         Ok(APPLICATION_ID) => Ok(None),
         Ok(_) => Ok(Some("it is an SQLite database of something else".into())),
-        Err(error) if primary_code(&error) == Some(ffi::SQLITE_NOTADB) => {
-            Ok(Some("it is not an SQLite file".into()))
-        }
+        Err(error) if primary_code(&error) == Some(ffi::SQLITE_NOTADB) => not_sqlite(),
         Err(error) => Err(explain(path, &error)),
     }
 }

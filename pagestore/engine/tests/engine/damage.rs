@@ -1,0 +1,141 @@
+//! Stores that are damaged, foreign, or of a newer format.
+
+use verso_engine::Engine;
+use verso_engine::kv::memory::{MemoryKv, MemoryOptions};
+use verso_engine::kv::{Isolation, KeyRange, Kv, KvTransaction, RangeQuery};
+use verso_pagestore::{Durability, PageStore, ReadError, StoreError};
+
+use crate::support::{TestClock, create, engine_over, name, newest, page};
+
+fn set(kv: &MemoryKv, key: &[u8], value: &[u8]) {
+    let mut transaction = kv.begin().unwrap();
+    transaction.set(key, value);
+    transaction.commit(Durability::Full).unwrap();
+}
+
+/// The key and value of a page's newest record: `d`, the id, `p`, the number, the version.
+fn page_record(kv: &MemoryKv, id: verso_pagestore::DatabaseId, number: u32) -> (Vec<u8>, Vec<u8>) {
+    let prefix = [
+        b"d".as_slice(),
+        &id.get().to_be_bytes(),
+        b"p",
+        &number.to_be_bytes(),
+    ]
+    .concat();
+    let mut transaction = kv.begin().unwrap();
+    let query = RangeQuery::last(1, KeyRange::prefix(&prefix));
+    transaction
+        .range(&query, Isolation::Snapshot)
+        .unwrap()
+        .remove(0)
+}
+
+#[test]
+fn a_wrong_checksum_is_an_error_that_names_the_page() {
+    let kv = MemoryKv::new(MemoryOptions::default());
+    let store = engine_over(kv.clone());
+    let snapshot = create(&store, "a", 3);
+    let (key, mut value) = page_record(&kv, snapshot.database, 2);
+    *value.last_mut().unwrap() ^= 1;
+    set(&kv, &key, &value);
+    let Err(ReadError::Corrupt {
+        page: damaged,
+        version,
+        reason,
+        ..
+    }) = store.read(&snapshot, &[page(1), page(2)])
+    else {
+        panic!("the checksum is wrong");
+    };
+    assert_eq!((damaged, version), (page(2), snapshot.version));
+    assert!(reason.contains("checksum"), "{reason}");
+    store.read(&snapshot, &[page(1), page(3)]).unwrap();
+    let report = store.verify(snapshot.database, None).unwrap();
+    assert_eq!(
+        (report.records, report.corrupt.len(), report.last),
+        (3, 1, None)
+    );
+    assert_eq!(report.corrupt[0].position.page, page(2));
+}
+
+#[test]
+fn a_missing_page_is_an_error_and_not_zeros() {
+    let kv = MemoryKv::new(MemoryOptions::default());
+    let store = engine_over(kv.clone());
+    let snapshot = create(&store, "a", 3);
+    let (key, _) = page_record(&kv, snapshot.database, 3);
+    let mut transaction = kv.begin().unwrap();
+    transaction.clear(&key);
+    transaction.commit(Durability::Full).unwrap();
+    assert!(matches!(
+        store.read(&snapshot, &[page(3)]),
+        Err(ReadError::Corrupt { .. })
+    ));
+}
+
+#[test]
+fn verification_goes_through_all_versions_in_steps() {
+    let store = crate::support::memory();
+    let mut snapshot = create(&store, "a", 2);
+    for step in 0..1300_u32 {
+        let byte = u8::try_from(step % 200).unwrap();
+        crate::support::commit(&store, snapshot, &[], &[(2, byte)], 2).unwrap();
+        snapshot = newest(&store, "a");
+    }
+    let (mut records, mut after, mut calls) = (0, None, 0);
+    loop {
+        let report = store.verify(snapshot.database, after).unwrap();
+        records += report.records;
+        calls += 1;
+        assert!(report.corrupt.is_empty());
+        after = report.last;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(records, 1302);
+    assert!(calls > 2);
+}
+
+#[test]
+fn foreign_and_newer_stores_are_refused_unchanged() {
+    let open = |kv: &MemoryKv| Engine::new(kv.clone(), "test:", TestClock::default().clock()).err();
+    let kv = MemoryKv::new(MemoryOptions::default());
+    set(&kv, b"m", b"verso\0\0\0\x63more");
+    assert_eq!(
+        open(&kv),
+        Some(StoreError::NewerFormat {
+            store: "test:".into(),
+            found: 99,
+            known: 1
+        })
+    );
+    set(&kv, b"m", b"something else");
+    assert!(matches!(open(&kv), Some(StoreError::NotAStore { .. })));
+    let foreign = MemoryKv::new(MemoryOptions::default());
+    set(&foreign, b"users/1", b"alice");
+    assert!(matches!(open(&foreign), Some(StoreError::NotAStore { .. })));
+    let mut transaction = foreign.begin().unwrap();
+    assert_eq!(transaction.get(b"m", Isolation::Snapshot).unwrap(), None);
+}
+
+#[test]
+fn a_damaged_log_is_an_error() {
+    let kv = MemoryKv::new(MemoryOptions::default());
+    let store = engine_over(kv.clone());
+    let snapshot = create(&store, "a", 1);
+    let prefix = [
+        b"d".as_slice(),
+        &snapshot.database.get().to_be_bytes(),
+        b"l",
+    ]
+    .concat();
+    let key = [prefix, snapshot.version.as_bytes().to_vec()].concat();
+    set(&kv, &key, b"\x01cut");
+    assert!(matches!(
+        store.begin(&name("a"), None),
+        Err(verso_pagestore::BeginError::Store(
+            StoreError::Damaged { .. }
+        ))
+    ));
+}

@@ -1,0 +1,12 @@
+//! Goal: the engine keeps its promises as a page store: versions, conflicts, exactly-once
+//! commits, history, loads, and the refusal of what it does not know.
+//! Method: page-level requests on the memory backend and on the embedded one, with faults
+//! injected at commits.
+
+mod catalogue;
+mod commits;
+mod damage;
+mod exactly_once;
+mod loads;
+mod moments;
+mod support;

@@ -1,0 +1,57 @@
+//! What the tests share.
+
+use tempfile::TempDir;
+use verso_engine::kv::sqlite::SqliteKv;
+use verso_engine::kv::{
+    Committed, Isolation, KeyRange, KeyValue, Kv, KvError, KvTransaction, RangeQuery,
+};
+use verso_pagestore::Durability;
+
+/// An embedded store in a new directory.
+pub(crate) fn sqlite() -> (SqliteKv, TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    (
+        SqliteKv::open(&directory.path().join("store.db")).unwrap(),
+        directory,
+    )
+}
+
+/// A transaction whose snapshot is taken now; a store may otherwise wait for its first use.
+pub(crate) fn begin<K: Kv>(kv: &K) -> K::Transaction {
+    let mut transaction = kv.begin().unwrap();
+    transaction.read_version().unwrap();
+    transaction
+}
+
+/// Commits without a sync, which no test of the contract needs.
+pub(crate) fn commit(transaction: impl KvTransaction) -> Result<Committed, KvError> {
+    transaction.commit(Durability::Off)
+}
+
+pub(crate) fn put<K: Kv>(kv: &K, key: &[u8], value: &[u8]) -> Committed {
+    let mut transaction = begin(kv);
+    transaction.set(key, value);
+    commit(transaction).unwrap()
+}
+
+pub(crate) fn get<K: Kv>(kv: &K, key: &[u8]) -> Option<Vec<u8>> {
+    read(&mut begin(kv), key)
+}
+
+pub(crate) fn read(transaction: &mut impl KvTransaction, key: &[u8]) -> Option<Vec<u8>> {
+    transaction.get(key, Isolation::Serializable).unwrap()
+}
+
+/// All pairs of a range.
+pub(crate) fn scan(transaction: &mut impl KvTransaction, range: KeyRange) -> Vec<KeyValue> {
+    let query = RangeQuery::first(usize::MAX, range);
+    transaction.range(&query, Isolation::Serializable).unwrap()
+}
+
+pub(crate) fn keys(transaction: &mut impl KvTransaction, query: &RangeQuery) -> Vec<String> {
+    let pairs = transaction.range(query, Isolation::Serializable).unwrap();
+    pairs
+        .into_iter()
+        .map(|(key, _)| String::from_utf8(key).unwrap())
+        .collect()
+}
