@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 /// The environment variable that names the store where no `store=` parameter does.
 pub const STORE_ENVIRONMENT_VARIABLE: &str = "VERSO_STORE";
@@ -98,6 +99,14 @@ impl StoreUrl {
             Ok(url) if !url.is_empty() => Self::parse(&url),
             _ => Self::parse(DEFAULT_STORE),
         }
+    }
+}
+
+impl FromStr for StoreUrl {
+    type Err = StoreUrlError;
+
+    fn from_str(url: &str) -> Result<Self, Self::Err> {
+        Self::parse(url)
     }
 }
 
