@@ -15,7 +15,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
          INSERT INTO visits VALUES (datetime('now'), 'alice')",
     )?;
     let count = |db: &Connection| {
-        db.query_row("SELECT count(*) FROM visits", [], |row| row.get::<_, u32>(0))
+        db.query_row("SELECT count(*) FROM visits", [], |row| {
+            row.get::<_, u32>(0)
+        })
     };
     println!("{} visits now", count(&db)?);
 
@@ -24,6 +26,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let before = store.info(&DatabaseName::new("app.db")?)?.version;
     db.execute("INSERT INTO visits VALUES (datetime('now'), 'bob')", [])?;
     let past = Connection::open(format!("file:app.db?vfs=verso&at={before}"))?;
-    println!("{} visits now, {} as of version {before}", count(&db)?, count(&past)?);
+    println!(
+        "{} visits now, {} as of version {before}",
+        count(&db)?,
+        count(&past)?
+    );
     Ok(())
 }

@@ -324,7 +324,7 @@ mod tests {
         overlay.write(&[9; 600], 500, base).unwrap();
         let content = |number| match overlay.source(page(number)) {
             Source::Written(content) => content.clone(),
-            _ => panic!("not written"),
+            Source::Snapshot | Source::Zero => panic!("not written"),
         };
         assert_eq!((content(1)[499], content(1)[500]), (1, 9));
         assert_eq!((content(2)[0], content(2)[511]), (9, 9));

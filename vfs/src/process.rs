@@ -25,6 +25,8 @@ pub(crate) struct Process {
     pub(crate) stores: Mutex<HashMap<StoreUrl, Weak<OpenStore>>>,
     pub(crate) cache: PageCache,
     cache_bytes: u64,
+    /// How many databases each connection is writing, by the connection's address.
+    writers: Mutex<HashMap<usize, usize>>,
     /// The process that was forked from this one, in that process's memory only.
     child: OnceLock<Box<Process>>,
 }
@@ -39,6 +41,7 @@ impl Process {
             stores: Mutex::default(),
             cache: PageCache::new(cache_bytes),
             cache_bytes,
+            writers: Mutex::default(),
             child: OnceLock::new(),
         }
     }
@@ -80,6 +83,25 @@ impl Process {
         stores.retain(|_, store| store.strong_count() > 0);
         stores.insert(url.clone(), Arc::downgrade(&open));
         Ok(open)
+    }
+
+    /// Counts one more database that the connection at this address writes.
+    pub(crate) fn count_writer(&self, connection: usize) {
+        *self.writers.lock().entry(connection).or_default() += 1;
+    }
+
+    /// Counts one less.
+    pub(crate) fn uncount_writer(&self, connection: usize) {
+        let mut writers = self.writers.lock();
+        match writers.get_mut(&connection) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(writers.remove(&connection)),
+        }
+    }
+
+    /// How many databases the connection writes.
+    pub(crate) fn writers(&self, connection: usize) -> usize {
+        self.writers.lock().get(&connection).copied().unwrap_or(0)
     }
 
     /// Before a fork: closes the files of all stores, and lets none be opened.

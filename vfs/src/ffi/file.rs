@@ -1,11 +1,9 @@
 //! `sqlite3_io_methods`: the callbacks of open files.
 
-use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::slice;
 
 use libsqlite3_sys as sqlite;
-use parking_lot::Mutex;
 
 use super::api::HostApi;
 use super::{c_text, guard};
@@ -13,6 +11,7 @@ use crate::database::{Database, ReadLength};
 use crate::error::VfsError;
 use crate::journal::Journal;
 use crate::pragma::PragmaAnswer;
+use crate::process::Process;
 use crate::sql::begins_with_keyword;
 
 /// What SQLite allocates for each file, as large as `szOsFile` says.
@@ -39,12 +38,9 @@ struct DatabaseFile {
     database: Database,
     /// Where SQLite keeps the connection that this file belongs to; null until it tells.
     connection: *mut *mut sqlite::sqlite3,
-    /// The connection that this file is counted for in [`WRITING`].
+    /// The connection that this file is counted for among those that write several.
     counted: Option<usize>,
 }
-
-/// How many databases each connection is committing to, by the connection's address.
-static WRITING: Mutex<Option<HashMap<usize, usize>>> = Mutex::new(None);
 
 const IO_METHODS: sqlite::sqlite3_io_methods = sqlite::sqlite3_io_methods {
     // Version 1: without shared memory SQLite never opens a write-ahead log.
@@ -337,36 +333,28 @@ impl DatabaseFile {
             && self.counted.is_none()
         {
             let address = connection.addr();
-            *WRITING
-                .lock()
-                .get_or_insert_default()
-                .entry(address)
-                .or_default() += 1;
+            if let Some(process) = Process::existing() {
+                process.count_writer(address);
+            }
             self.counted = Some(address);
         }
     }
 
     fn end_counting(&mut self) {
-        let Some(address) = self.counted.take() else {
-            return;
-        };
-        if let Some(connections) = WRITING.lock().as_mut()
-            && let Some(count) = connections.get_mut(&address)
+        if let Some(address) = self.counted.take()
+            && let Some(process) = Process::existing()
         {
-            *count -= 1;
-            if *count == 0 {
-                connections.remove(&address);
-            }
+            process.uncount_writer(address);
         }
     }
 
     /// `SQLITE_FCNTL_SYNC`. A super-journal tells that other databases commit with this one;
     /// where SQLite makes none, the count of those that are being committed to does.
     fn sync(&mut self, api: &HostApi, has_super_journal: bool) -> Result<(), VfsError> {
-        let writing = self
-            .counted
-            .and_then(|address| WRITING.lock().as_ref()?.get(&address).copied());
-        if self.database.is_committing() && (has_super_journal || writing > Some(1)) {
+        let several = self.counted.is_some_and(|address| {
+            Process::existing().is_some_and(|process| process.writers(address) > 1)
+        });
+        if self.database.is_committing() && (has_super_journal || several) {
             return Err(VfsError::SeveralDatabases);
         }
         let result = self.database.sync();

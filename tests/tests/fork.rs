@@ -1,0 +1,162 @@
+//! Goal: a forked child and its parent both use a store, through new connections and
+//! inherited ones, and neither harms the other.
+//! Method: real forks inside child processes of the test, since a fork of the test
+//! harness itself would copy its threads' locks.
+#![cfg(unix)]
+#![expect(unsafe_code, reason = "fork and waitpid have no safe wrapper here")]
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rusqlite::Connection;
+use verso_tests::{TestStore, integer, open, text, uri};
+
+const SCENARIO: &str = "VERSO_TEST_FORK_SCENARIO";
+const STORE: &str = "VERSO_TEST_FORK_STORE";
+
+/// Runs `child` in a forked process and returns its process id.
+fn fork(child: impl FnOnce()) -> libc::pid_t {
+    // SAFETY: the child runs only `child` and leaves by _exit.
+    match unsafe { libc::fork() } {
+        -1 => panic!("fork failed"),
+        0 => {
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child));
+            // SAFETY: ends the child without running the parent's exit handlers.
+            unsafe { libc::_exit(i32::from(result.is_err())) }
+        }
+        pid => pid,
+    }
+}
+
+fn join(pid: libc::pid_t) {
+    let mut status = 0;
+    // SAFETY: waits for a child of this process.
+    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+    assert_eq!(status, 0, "the child failed");
+}
+
+fn insert(db: &Connection, who: &str, count: usize) {
+    let mut done = 0;
+    while done < count {
+        match db.execute("INSERT INTO t VALUES (?)", [who]) {
+            Ok(_) => done += 1,
+            Err(error) => assert_eq!(verso_tests::code(&error), 517, "{error}"),
+        }
+    }
+}
+
+fn connect(store: &Path) -> Connection {
+    open(&uri(store, "app.db", "")).expect("the database opens")
+}
+
+/// The parent has the store open; child and parent write at the same time.
+fn new_connection(store: &Path) {
+    let parent = connect(store);
+    insert(&parent, "parent", 5);
+    let child = fork(|| insert(&connect(store), "child", 40));
+    insert(&parent, "parent", 35);
+    join(child);
+}
+
+/// The child goes on with the connection that the parent opened.
+fn inherited_connection(store: &Path) {
+    let db = connect(store);
+    insert(&db, "parent", 5);
+    let child = fork(|| insert(&db, "child", 40));
+    insert(&db, "parent", 35);
+    join(child);
+}
+
+/// Other threads of the parent are inside transactions at each fork.
+fn busy_parent(store: &Path) {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let db = connect(store);
+                while !stop.load(Ordering::Relaxed) {
+                    assert!(integer(&db, "SELECT count(*) FROM t") >= 0);
+                    insert(&db, "thread", 1);
+                }
+            });
+        }
+        for _ in 0..20 {
+            join(fork(|| insert(&connect(store), "child", 2)));
+        }
+        insert(&connect(store), "parent", 40);
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+/// The child closes everything that it inherited, while the parent goes on.
+fn child_closes(store: &Path) {
+    let db = connect(store);
+    insert(&db, "parent", 20);
+    let mut inherited = Some(connect(store));
+    let child = fork(|| {
+        drop(inherited.take());
+        insert(&connect(store), "child", 40);
+    });
+    join(child);
+    insert(&db, "parent", 20);
+}
+
+/// Does nothing unless a test below started this process for a scenario.
+#[test]
+fn scenario() {
+    let (Ok(scenario), Ok(store)) = (std::env::var(SCENARIO), std::env::var(STORE)) else {
+        return;
+    };
+    let store = Path::new(&store);
+    match scenario.as_str() {
+        "new_connection" => new_connection(store),
+        "inherited_connection" => inherited_connection(store),
+        "busy_parent" => busy_parent(store),
+        "child_closes" => child_closes(store),
+        unknown => panic!("unknown scenario {unknown}"),
+    }
+}
+
+fn run(scenario: &str) {
+    let store = TestStore::new();
+    store
+        .connect("app.db")
+        .execute_batch("CREATE TABLE t (who TEXT)")
+        .expect("a new table");
+    let output = Command::new(std::env::current_exe().expect("the test's own path"))
+        .args(["--exact", "scenario", "--nocapture"])
+        .env(SCENARIO, scenario)
+        .env(STORE, store.path())
+        .output()
+        .expect("the test starts itself");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{scenario}: {errors}");
+    let db = store.connect("app.db");
+    let count = |who: &str| integer(&db, &format!("SELECT count(*) FROM t WHERE who = '{who}'"));
+    assert_eq!((count("parent"), count("child")), (40, 40), "{scenario}");
+    assert_eq!(text(&db, "PRAGMA integrity_check"), "ok");
+    drop(db);
+    let file = Connection::open(store.path()).expect("the store is an SQLite file");
+    assert_eq!(text(&file, "PRAGMA integrity_check"), "ok");
+}
+
+#[test]
+fn parent_and_child_write_through_their_own_connections() {
+    run("new_connection");
+}
+
+#[test]
+fn a_child_goes_on_with_an_inherited_connection() {
+    run("inherited_connection");
+}
+
+#[test]
+fn a_fork_in_the_middle_of_other_threads_transactions_is_safe() {
+    run("busy_parent");
+}
+
+#[test]
+fn a_child_may_close_what_it_inherited() {
+    run("child_closes");
+}
