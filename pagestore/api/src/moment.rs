@@ -52,7 +52,9 @@ impl fmt::Display for UnixMillis {
 pub enum Moment {
     /// Right after the commit of this version.
     Version(Version),
-    /// The newest version committed at or before this time.
+    /// The newest version committed at or before this time. Commits of different processes
+    /// that are closer to each other than their clocks agree may be taken in either order;
+    /// a version is exact.
     Time(UnixMillis),
 }
 

@@ -70,7 +70,8 @@ impl<K: Kv> Engine<K> {
     }
 
     /// The newest commit at or before `time`, by binary search over the numbers that commit
-    /// versions are. Times are taken to rise with versions.
+    /// versions are. Times are taken to rise with versions, which is true as far as the clocks
+    /// of the committing processes agree.
     fn at_time(
         &self,
         transaction: &mut K::Transaction,

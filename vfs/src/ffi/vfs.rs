@@ -104,7 +104,7 @@ unsafe extern "C" fn open(
         // A file without methods is one that SQLite will not close.
         (*file).pMethods = ptr::null();
         let registered = registered(vfs);
-        let what = c_text(name).map(|name| name.to_string_lossy().into_owned());
+        let what = c_text(name).map(|name| format!("database {}", name.to_string_lossy()));
         guard(
             &registered.api,
             what.as_deref().unwrap_or("temporary file"),

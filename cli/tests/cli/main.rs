@@ -1,0 +1,20 @@
+//! Tests of the `verso` command, each with a folder and a store of its own.
+
+#[cfg(test)]
+mod catalogue;
+#[cfg(test)]
+mod check;
+#[cfg(test)]
+mod common;
+#[cfg(test)]
+mod demo;
+#[cfg(test)]
+mod memory;
+#[cfg(test)]
+mod refused_files;
+#[cfg(test)]
+mod round_trip;
+#[cfg(test)]
+mod shell;
+#[cfg(test)]
+mod sql;
