@@ -63,10 +63,7 @@ fn refuse_others(path: &Path) -> Result<(), KvError> {
             return Ok(());
         };
         if looks == 2 || Instant::now() > deadline {
-            let path = path.display();
-            return Err(KvError::NotAStore(format!(
-                "{path} is not a Verso store: {reason}; choose another file"
-            )));
+            return Err(KvError::NotAStore(format!("{reason}; choose another file")));
         }
         thread::sleep(Duration::from_millis(1));
     }
@@ -165,10 +162,9 @@ fn create_tables(session: &Session, path: &Path) -> Result<(), KvError> {
         .value("SELECT count(*) FROM sqlite_schema", ())
         .map_err(failed)?;
     if tables > 0 {
-        let path = path.display();
-        return Err(KvError::NotAStore(format!(
-            "{path} is an SQLite database of something else"
-        )));
+        return Err(KvError::NotAStore(
+            "it is an SQLite database of something else; choose another file".into(),
+        ));
     }
     session
         .connection()
