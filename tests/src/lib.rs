@@ -117,3 +117,10 @@ pub fn text(db: &Connection, sql: &str) -> String {
     db.query_row(sql, [], |row| row.get(0))
         .unwrap_or_else(|error| panic!("{sql}: {error}"))
 }
+
+pub mod dump;
+pub mod history;
+pub mod random;
+pub mod scale;
+pub mod sessions;
+pub mod workers;

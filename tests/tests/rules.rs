@@ -401,7 +401,9 @@ fn a_connection_moves_between_threads() {
 fn names_with_any_character_are_databases() {
     let store = TestStore::new();
     for name in ["tenant-42/app.db", "größe 🦀", "a'b\"c", "x-journal-y"] {
-        let escaped: String = name.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let escaped = name
+            .bytes()
+            .fold(String::new(), |uri, byte| uri + &format!("%{byte:02x}"));
         let db = store.connect(&escaped);
         db.execute_batch("CREATE TABLE t (n); INSERT INTO t VALUES (1)")
             .unwrap();

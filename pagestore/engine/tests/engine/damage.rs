@@ -8,9 +8,11 @@ use verso_pagestore::{Durability, PageStore, ReadError, StoreError};
 use crate::support::{TestClock, create, engine_over, name, newest, page};
 
 fn set(kv: &MemoryKv, key: &[u8], value: &[u8]) {
-    let mut transaction = kv.begin().unwrap();
+    let mut transaction = kv.begin().expect("the memory store does not fail");
     transaction.set(key, value);
-    transaction.commit(Durability::Full).unwrap();
+    transaction
+        .commit(Durability::Full)
+        .expect("the memory store does not fail");
 }
 
 /// The key and value of a page's newest record: `d`, the id, `p`, the number, the version.
@@ -22,11 +24,11 @@ fn page_record(kv: &MemoryKv, id: verso_pagestore::DatabaseId, number: u32) -> (
         &number.to_be_bytes(),
     ]
     .concat();
-    let mut transaction = kv.begin().unwrap();
+    let mut transaction = kv.begin().expect("the memory store does not fail");
     let query = RangeQuery::last(1, KeyRange::prefix(&prefix));
     transaction
         .range(&query, Isolation::Snapshot)
-        .unwrap()
+        .expect("the memory store does not fail")
         .remove(0)
 }
 

@@ -92,7 +92,7 @@ fn threads_that_count_through_a_faulty_store_lose_and_double_nothing() {
 fn increment(store: &dyn PageStore) {
     loop {
         let snapshot = newest(store, "a");
-        let value = content(store, &snapshot)[1];
+        let value = *content(store, &snapshot).get(1).expect("two pages");
         match commit(store, snapshot, &[2], &[(2, value + 1)], 2) {
             Ok(_) => return,
             Err(CommitError::Conflict(_)) => {}

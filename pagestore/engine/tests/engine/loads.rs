@@ -17,7 +17,7 @@ fn writes(range: std::ops::RangeInclusive<u8>) -> Vec<PageWrite> {
 }
 
 fn size() -> PageSize {
-    PageSize::new(SIZE).unwrap()
+    PageSize::new(SIZE).expect("a page size")
 }
 
 #[test]

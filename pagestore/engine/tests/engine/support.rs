@@ -15,44 +15,44 @@ use verso_pagestore::{
 
 /// A clock that tests set.
 #[derive(Clone, Default)]
-pub struct TestClock(Arc<AtomicU64>);
+pub(crate) struct TestClock(Arc<AtomicU64>);
 
 impl TestClock {
-    pub fn set(&self, milliseconds: u64) {
+    pub(crate) fn set(&self, milliseconds: u64) {
         self.0.store(milliseconds, Ordering::Relaxed);
     }
 
-    pub fn clock(&self) -> Clock {
+    pub(crate) fn clock(&self) -> Clock {
         let time = Arc::clone(&self.0);
         Arc::new(move || UnixMillis::new(time.load(Ordering::Relaxed)))
     }
 }
 
-pub fn engine_over<K: Kv>(kv: K) -> Engine<K> {
+pub(crate) fn engine_over<K: Kv>(kv: K) -> Engine<K> {
     Engine::new(kv, "test:", TestClock::default().clock()).expect("an empty store")
 }
 
-pub fn memory() -> Engine<Faulty<MemoryKv>> {
+pub(crate) fn memory() -> Engine<Faulty<MemoryKv>> {
     engine_over(Faulty::new(MemoryKv::new(MemoryOptions::default())))
 }
 
-pub fn name(text: &str) -> DatabaseName {
+pub(crate) fn name(text: &str) -> DatabaseName {
     DatabaseName::new(text).expect("a valid name")
 }
 
-pub fn page(number: u32) -> PageNumber {
+pub(crate) fn page(number: u32) -> PageNumber {
     PageNumber::new(number).expect("pages count from 1")
 }
 
-pub const SIZE: u32 = 512;
+pub(crate) const SIZE: u32 = 512;
 
 /// A page filled with one byte.
-pub fn filled(byte: u8) -> Bytes {
+pub(crate) fn filled(byte: u8) -> Bytes {
     Bytes::from(vec![byte; SIZE as usize])
 }
 
 /// One participant: what was read, what is written, and how many pages there are after it.
-pub fn participant(
+pub(crate) fn participant(
     snapshot: Snapshot,
     reads: &[u32],
     writes: &[(u32, u8)],
@@ -73,7 +73,7 @@ pub fn participant(
     }
 }
 
-pub fn request(participants: Vec<Participant>) -> CommitRequest {
+pub(crate) fn request(participants: Vec<Participant>) -> CommitRequest {
     let id = CommitId::random().expect("random numbers");
     CommitRequest {
         id,
@@ -83,7 +83,7 @@ pub fn request(participants: Vec<Participant>) -> CommitRequest {
 }
 
 /// Commits writes to a database of one participant.
-pub fn commit(
+pub(crate) fn commit(
     store: &dyn PageStore,
     snapshot: Snapshot,
     reads: &[u32],
@@ -93,7 +93,7 @@ pub fn commit(
     store.commit(&request(vec![participant(snapshot, reads, writes, pages)]))
 }
 
-pub fn newest(store: &dyn PageStore, database: &str) -> Snapshot {
+pub(crate) fn newest(store: &dyn PageStore, database: &str) -> Snapshot {
     store
         .begin(&name(database), None)
         .expect("the database exists")
@@ -101,7 +101,7 @@ pub fn newest(store: &dyn PageStore, database: &str) -> Snapshot {
 }
 
 /// The first byte of each page of a snapshot.
-pub fn content(store: &dyn PageStore, snapshot: &Snapshot) -> Vec<u8> {
+pub(crate) fn content(store: &dyn PageStore, snapshot: &Snapshot) -> Vec<u8> {
     let pages: Vec<PageNumber> = (1..=snapshot.page_count.get()).map(page).collect();
     let read = store
         .read(snapshot, &pages)
@@ -112,7 +112,7 @@ pub fn content(store: &dyn PageStore, snapshot: &Snapshot) -> Vec<u8> {
 }
 
 /// A database with `pages` pages, each filled with its number.
-pub fn create(store: &dyn PageStore, database: &str, pages: u8) -> Snapshot {
+pub(crate) fn create(store: &dyn PageStore, database: &str, pages: u8) -> Snapshot {
     store.create(&name(database)).expect("the name is free");
     let writes: Vec<(u32, u8)> = (1..=pages)
         .map(|number| (u32::from(number), number))

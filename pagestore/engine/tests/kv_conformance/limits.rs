@@ -148,6 +148,28 @@ fn memory_stores_are_shared_by_name() {
 }
 
 #[test]
+fn memory_versions_follow_the_clock_by_microseconds() {
+    let clock = Arc::new(ManualClock::default());
+    let options = MemoryOptions {
+        clock: clock.clone(),
+        ..MemoryOptions::default()
+    };
+    let kv = MemoryKv::new(options);
+    let before = put(&kv, b"a", b"").read_version;
+    clock.advance(Duration::from_secs(1));
+    let after = put(&kv, b"a", b"").read_version;
+    assert!(
+        (999_900..1_000_100).contains(&(after - before)),
+        "{before} {after}"
+    );
+    // By default it is the real one.
+    let kv = MemoryKv::default();
+    let before = begin(&kv).read_version().unwrap();
+    std::thread::sleep(Duration::from_millis(10));
+    assert!(begin(&kv).read_version().unwrap() >= before + 10_000);
+}
+
+#[test]
 fn memory_versions_repeat_with_the_seed() {
     let versions = |seed| {
         let clock = Arc::new(ManualClock::default());

@@ -27,7 +27,7 @@ macro_rules! suite {
         mod memory {
             $($(#[test]
             fn $test() {
-                crate::$module::$test(&verso_engine::kv::memory::MemoryKv::default());
+                crate::$module::$test(&crate::support::memory());
             })+)+
         }
 

@@ -13,7 +13,6 @@ use std::collections::BTreeMap;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use verso_engine::kv::memory::MemoryKv;
 use verso_engine::kv::{
     Direction, Isolation, KeyRange, KeyValue, Kv, KvError, KvTransaction, RangeQuery,
 };
@@ -213,7 +212,7 @@ impl Model {
         let mut state = self.newest().1.clone();
         for step in &open.steps {
             match step {
-                Step::Write(write) => apply(&mut state, write, None),
+                Step::Write(step) => apply(&mut state, step, None),
                 Step::Got(key, value) => assert_eq!(state.get(key), value.as_ref()),
                 Step::Ranged(query, found) => assert_eq!(&answer(&state, query), found),
             }
@@ -372,7 +371,7 @@ fn run<K: Kv>(kv: &K, ops: &[(usize, Op)]) -> usize {
     commits
 }
 
-fn check<K: Kv>(kv: &K, cases: u32) {
+fn check<K: Kv>(kv: impl Fn() -> K, cases: u32) {
     let config = Config {
         cases,
         failure_persistence: None,
@@ -380,7 +379,7 @@ fn check<K: Kv>(kv: &K, cases: u32) {
     };
     let commits = Cell::new(0);
     let result = TestRunner::new(config).run(&vec((0..SLOTS, op()), 1..120), |ops| {
-        commits.set(commits.get() + run(kv, &ops));
+        commits.set(commits.get() + run(&kv(), &ops));
         Ok(())
     });
     if let Err(error) = result {
@@ -391,11 +390,11 @@ fn check<K: Kv>(kv: &K, cases: u32) {
 
 #[test]
 fn memory_agrees_with_the_model() {
-    check(&MemoryKv::default(), 500);
+    check(crate::support::memory, 2000);
 }
 
 #[test]
 fn sqlite_agrees_with_the_model() {
     let (kv, _directory) = crate::support::sqlite();
-    check(&kv, 300);
+    check(|| kv.clone(), 1000);
 }

@@ -42,17 +42,21 @@ pub(crate) fn stamps_ascend<K: Kv>(kv: &K) {
 }
 
 pub(crate) fn a_stamped_write_conflicts_with_readers_of_its_prefix<K: Kv>(kv: &K) {
-    let reader = |prefix: &[u8]| {
+    let reader = |range: KeyRange| {
         let mut reader = begin(kv);
-        scan(&mut reader, KeyRange::prefix(prefix));
+        scan(&mut reader, range);
         reader.set(b"x", b"");
         reader
     };
-    let (same, shorter, other) = (reader(b"log/1/"), reader(b"log/"), reader(b"log/2/"));
+    let same = reader(KeyRange::prefix(b"log/1/"));
+    let inside = reader(KeyRange::new(&b"log/1/\0"[..], &b"log/1/\xff"[..]));
+    let shorter = reader(KeyRange::prefix(b"log/"));
+    let other = reader(KeyRange::prefix(b"log/2/"));
     let mut writer = begin(kv);
     writer.set_versionstamped(b"log/1/", b"");
     commit(writer).unwrap();
     assert_eq!(commit(same), Err(KvError::Conflict));
+    assert_eq!(commit(inside), Err(KvError::Conflict));
     assert_eq!(commit(shorter), Err(KvError::Conflict));
     commit(other).unwrap();
 }

@@ -1,11 +1,23 @@
 //! What the tests share.
 
+use std::sync::Arc;
+
 use tempfile::TempDir;
+use verso_engine::kv::memory::{ManualClock, MemoryKv, MemoryOptions};
 use verso_engine::kv::sqlite::SqliteKv;
 use verso_engine::kv::{
     Committed, Isolation, KeyRange, KeyValue, Kv, KvError, KvTransaction, RangeQuery,
 };
 use verso_pagestore::Durability;
+
+/// A store in memory whose clock stands still: no transaction gets old on a busy machine.
+pub(crate) fn memory() -> MemoryKv {
+    let clock = Arc::new(ManualClock::default());
+    MemoryKv::new(MemoryOptions {
+        clock,
+        ..MemoryOptions::default()
+    })
+}
 
 /// An embedded store in a new directory.
 pub(crate) fn sqlite() -> (SqliteKv, TempDir) {

@@ -25,6 +25,7 @@ fn open_files(store: &Path) -> Vec<std::path::PathBuf> {
 /// one.
 #[test]
 #[ignore = "a part that child processes play"]
+#[expect(unsafe_code, reason = "fork and its companions have no safe interface")]
 fn part_fork() {
     const ROUNDS: u64 = 50;
     let Some(path) = playing("fork::part_fork") else {
@@ -36,7 +37,6 @@ fn part_fork() {
     kv.suspend();
     assert_eq!(open_files(&path), <[&Path; 0]>::default());
     // SAFETY: the child opens its own store and ends without unwinding into the harness.
-    #[expect(unsafe_code, reason = "fork has no safe interface")]
     let forked = unsafe { libc::fork() };
     assert!(forked >= 0);
     if forked == 0 {
@@ -47,7 +47,6 @@ fn part_fork() {
             }
         });
         // SAFETY: it ends the process at once.
-        #[expect(unsafe_code, reason = "the harness must not end a second time")]
         unsafe {
             libc::_exit(i32::from(done.is_err()));
         }
@@ -58,10 +57,6 @@ fn part_fork() {
     }
     let mut status = -1;
     // SAFETY: the status outlives the call.
-    #[expect(
-        unsafe_code,
-        reason = "the child has no handle of the standard library"
-    )]
     let waited = unsafe { libc::waitpid(forked, &raw mut status, 0) };
     assert_eq!((waited, status), (forked, 0));
     assert_eq!(number(get(&kv, b"shared")), 2 * ROUNDS);

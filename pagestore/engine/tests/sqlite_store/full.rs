@@ -4,12 +4,13 @@
 //! of a commit as a full disk does.
 
 use std::path::Path;
+use std::thread;
 
 use verso_engine::kv::sqlite::SqliteKv;
 use verso_engine::kv::{Kv, KvError, KvTransaction};
 use verso_pagestore::Durability;
 
-use crate::support::{child, get, number, open, playing, put};
+use crate::support::{child, get, number, open, playing, put, while_locked};
 
 /// The largest file that this process may write from now on.
 fn limit_files(bytes: u64) {
@@ -33,11 +34,12 @@ fn log_size(store: &Path) -> u64 {
 /// Size of SQLite's index of a small log.
 const INDEX_SIZE: u64 = 32 << 10;
 
-/// Sets two keys to `round`, with some bytes between them.
+/// Sets two keys to `round`, with some bytes between them, different ones each time:
+/// SQLite leaves out pages that do not change.
 fn write(kv: &SqliteKv, round: u64, filler: usize) -> Result<(), KvError> {
     let mut transaction = kv.begin()?;
     transaction.set(b"a", &round.to_be_bytes());
-    transaction.set(b"b", &vec![1; filler]);
+    transaction.set(b"b", &round.to_le_bytes().repeat(filler / 8));
     transaction.set(b"c", &round.to_be_bytes());
     transaction.commit(Durability::Full).map(drop)
 }
@@ -99,4 +101,53 @@ fn a_full_disk_fails_the_commit_and_nothing_else() {
     assert_eq!(round_of(&kv), number(Some(acknowledged)));
     write(&kv, 1000, 10).unwrap();
     assert_eq!(round_of(&kv), 1000);
+}
+
+#[test]
+#[ignore = "a part that child processes play"]
+fn part_fill_in_company() {
+    let Some(path) = playing("full::part_fill_in_company") else {
+        return;
+    };
+    let kv = open(&path);
+    put(&kv, b"first", b"0", Durability::Full).unwrap();
+    while_locked(&path, |wait| {
+        let commit = |key: &'static [u8], size, fits| {
+            let kv = kv.clone();
+            thread::spawn(move || {
+                let result = put(&kv, key, &vec![1; size], Durability::Full);
+                assert_eq!(result.is_ok(), fits, "{key:?}: {result:?}");
+                if !fits {
+                    assert!(
+                        matches!(result, Err(KvError::Full | KvError::Io(_))),
+                        "{result:?}"
+                    );
+                }
+            })
+        };
+        let mut writers = vec![commit(b"first", 1, true)];
+        wait();
+        writers.push(commit(b"small 1", 1, true));
+        writers.push(commit(b"large", 200_000, false));
+        writers.push(commit(b"small 2", 1, true));
+        wait();
+        limit_files(log_size(&path) + 100_000);
+        writers
+    });
+    limit_files(libc::RLIM_INFINITY);
+    put(&kv, b"large", b"2", Durability::Full).unwrap();
+}
+
+/// Commits that are made together do not share each other's failures.
+#[test]
+fn a_commit_that_does_not_fit_fails_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.db");
+    let status = child("full::part_fill_in_company", &path).status().unwrap();
+    assert!(status.success());
+    let kv = open(&path);
+    for key in [&b"small 1"[..], b"small 2"] {
+        assert_eq!(get(&kv, key), Some(vec![1]));
+    }
+    assert_eq!(get(&kv, b"large"), Some(b"2".to_vec()));
 }

@@ -2,13 +2,17 @@
 //! through real failures. Method: child processes are this test binary itself, told by its
 //! environment which part to play; they are killed, limited and raced.
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod crash;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod durability;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod fork;
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod full;
 #[cfg(test)]
 mod opening;

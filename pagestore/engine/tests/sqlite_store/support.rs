@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use verso_engine::kv::sqlite::{SqliteKv, SqliteTransaction};
 use verso_engine::kv::{
@@ -78,4 +80,17 @@ pub(crate) fn increment(kv: &SqliteKv, keys: &[&[u8]], durability: Durability) {
         Ok::<_, RunError<()>>(())
     };
     run(kv, durability, body).unwrap();
+}
+
+/// Holds the store's write lock, as another process may, while `start` starts writers, and
+/// waits for them after it is free. The pauses of `start` give writers the time to queue;
+/// a test may profit from them, but must not depend on them.
+pub(crate) fn while_locked(path: &Path, start: impl FnOnce(&dyn Fn()) -> Vec<JoinHandle<()>>) {
+    let other = rusqlite::Connection::open(path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let writers = start(&|| thread::sleep(Duration::from_millis(50)));
+    other.execute_batch("ROLLBACK").unwrap();
+    for writer in writers {
+        writer.join().unwrap();
+    }
 }
