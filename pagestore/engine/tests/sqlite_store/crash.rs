@@ -55,7 +55,6 @@ fn last_acknowledged(log: &Path) -> u64 {
 }
 
 #[test]
-#[ignore = "a part that child processes play"]
 fn part_write() {
     let Some(path) = playing("crash::part_write") else {
         return;

@@ -24,7 +24,6 @@ fn open_files(store: &Path) -> Vec<std::path::PathBuf> {
 /// No other thread of this process does anything at the fork: the harness waits for this
 /// one.
 #[test]
-#[ignore = "a part that child processes play"]
 #[expect(unsafe_code, reason = "fork and its companions have no safe interface")]
 fn part_fork() {
     const ROUNDS: u64 = 50;

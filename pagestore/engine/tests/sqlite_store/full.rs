@@ -51,7 +51,6 @@ fn round_of(kv: &SqliteKv) -> u64 {
 }
 
 #[test]
-#[ignore = "a part that child processes play"]
 fn part_fill() {
     let Some(path) = playing("full::part_fill") else {
         return;
@@ -104,7 +103,6 @@ fn a_full_disk_fails_the_commit_and_nothing_else() {
 }
 
 #[test]
-#[ignore = "a part that child processes play"]
 fn part_fill_in_company() {
     let Some(path) = playing("full::part_fill_in_company") else {
         return;

@@ -17,7 +17,6 @@ fn join(children: Vec<Child>) {
 }
 
 #[test]
-#[ignore = "a part that child processes play"]
 fn part_increment() {
     let Some(path) = playing("processes::part_increment") else {
         return;
@@ -48,7 +47,6 @@ fn counters_are_exact() {
 }
 
 #[test]
-#[ignore = "a part that child processes play"]
 fn part_create() {
     let Some(directory) = playing("processes::part_create") else {
         return;
@@ -82,7 +80,6 @@ fn many_processes_may_create_a_store_at_once() {
 }
 
 #[test]
-#[ignore = "a part that child processes play"]
 fn part_overwrite() {
     let Some(path) = playing("processes::part_overwrite") else {
         return;
@@ -95,7 +92,6 @@ fn part_overwrite() {
 }
 
 #[test]
-#[ignore = "a part that child processes play"]
 fn part_look() {
     let Some(path) = playing("processes::part_look") else {
         return;

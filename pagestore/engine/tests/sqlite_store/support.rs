@@ -14,17 +14,11 @@ use verso_pagestore::Durability;
 const PART: &str = "VERSO_TEST_PART";
 const STORE: &str = "VERSO_TEST_STORE";
 
-/// This binary again, to play a part: a test that is ignored otherwise.
+/// This binary again, to play a part: a test that does nothing otherwise.
 pub(crate) fn child(part: &str, store: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
-        .args([
-            part,
-            "--exact",
-            "--ignored",
-            "--nocapture",
-            "--test-threads=1",
-        ])
+        .args([part, "--exact", "--nocapture", "--test-threads=1"])
         .env(PART, part)
         .env(STORE, store);
     command

@@ -16,7 +16,8 @@ use crate::kv::buffer::{Operation, WriteBuffer};
 use crate::kv::range_set::RangeSet;
 use crate::kv::{Committed, KvError};
 
-const SET: &str = "INSERT OR REPLACE INTO kv (key, value) VALUES (?1, ?2)";
+const SET: &str = "INSERT INTO kv (key, value) VALUES (?1, ?2) \
+     ON CONFLICT (key) DO UPDATE SET value = excluded.value";
 const CLEAR: &str = "DELETE FROM kv WHERE key = ?1";
 const CLEAR_RANGE: &str = "DELETE FROM kv WHERE key >= ?1 AND key < ?2";
 const SINCE: &str = "SELECT version, writes FROM commits WHERE version > ?1 ORDER BY version";

@@ -169,7 +169,7 @@ fn create_tables(session: &Session, path: &Path) -> Result<(), KvError> {
     session
         .connection()
         .execute_batch(&format!(
-            "CREATE TABLE kv (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+            "CREATE TABLE kv (key BLOB PRIMARY KEY NOT NULL, value BLOB NOT NULL);
              CREATE TABLE commits (version INTEGER PRIMARY KEY, writes BLOB NOT NULL);
              INSERT INTO commits VALUES (1, x'');
              PRAGMA application_id = {APPLICATION_ID};
