@@ -10,6 +10,7 @@ use verso_pagestore::{
 };
 
 use crate::commands::{catalogue, check, demo, export, import, log, shell, sql};
+use crate::error::UsageError;
 
 /// SQLite databases with every version of every page, kept in a store.
 ///
@@ -93,6 +94,21 @@ fn parse_name(bytes: &[u8]) -> Result<DatabaseName, ArgumentError> {
 
 fn parse_store(text: &str) -> Result<StoreUrl, StoreUrlError> {
     StoreUrl::parse(text)
+}
+
+/// Whether a value was refused by one of our own parsers, whose errors are whole sentences.
+pub(crate) fn explains_itself(reason: &(dyn std::error::Error + 'static)) -> bool {
+    reason.is::<ArgumentError>() || reason.is::<ParseMomentError>() || reason.is::<StoreUrlError>()
+}
+
+/// Refuses a store that would be gone when the command ends.
+pub(crate) fn lasting(url: StoreUrl) -> Result<StoreUrl, UsageError> {
+    match url {
+        StoreUrl::Sqlite(_) => Ok(url),
+        StoreUrl::Memory(_) => Err(UsageError(format!(
+            "the store {url} would be gone when this command ends: use sqlite:PATH"
+        ))),
+    }
 }
 
 /// The value parser of `--at`.

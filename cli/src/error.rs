@@ -71,28 +71,9 @@ fn one_line(text: &str) -> String {
 )]
 pub(crate) fn sql_error(error: rusqlite::Error) -> anyhow::Error {
     let text = sqlite_message(&error);
-    let code = error_code(&error);
-    // SQLite's own words only say that the VFS failed.
-    let says_nothing = matches!(
-        code,
-        Some(ErrorCode::CannotOpen | ErrorCode::SystemIoFailure)
-    );
-    let says_half = matches!(
-        code,
-        Some(
-            ErrorCode::DatabaseBusy
-                | ErrorCode::DatabaseCorrupt
-                | ErrorCode::DiskFull
-                | ErrorCode::NotADatabase
-                | ErrorCode::FileLockingProtocolFailed
-        )
-    );
-    let cause = verso_vfs::last_error().filter(|_| says_nothing || says_half);
-    match cause {
-        Some(cause) if says_nothing => anyhow!(cause),
-        Some(cause) if !text.contains(&cause) => anyhow!("{text}: {cause}"),
-        Some(_) | None => anyhow!(text),
-    }
+    // SQLite's own words only say that the VFS failed; ours say why.
+    let extended = extended_code(&error);
+    anyhow!(extended.and_then(verso_vfs::last_error_of).unwrap_or(text))
 }
 
 /// What SQLite says, without the text of the statement.
@@ -108,10 +89,19 @@ pub(crate) fn sqlite_message(error: &rusqlite::Error) -> String {
 
 /// The primary result code of an error of SQLite.
 pub(crate) fn error_code(error: &rusqlite::Error) -> Option<ErrorCode> {
+    ffi_error(error).map(|error| error.code)
+}
+
+/// The extended result code of an error of SQLite.
+fn extended_code(error: &rusqlite::Error) -> Option<i32> {
+    ffi_error(error).map(|error| error.extended_code)
+}
+
+fn ffi_error(error: &rusqlite::Error) -> Option<&rusqlite::ffi::Error> {
     if let rusqlite::Error::SqlInputError { error, .. } = error {
-        return Some(error.code);
+        return Some(error);
     }
-    error.sqlite_error_code()
+    error.sqlite_error()
 }
 
 #[cfg(test)]

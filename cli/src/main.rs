@@ -44,10 +44,18 @@ fn main() -> ExitCode {
 /// Answers a command line that was not understood, or that asked for help.
 fn refuse(error: &clap::Error) -> ExitCode {
     // A value that was looked at and refused explains itself in one line.
-    if error.kind() == ErrorKind::ValueValidation
-        && let Some(reason) = std::error::Error::source(error)
-    {
-        output::note(&format!("verso: {reason}"));
+    if error.kind() == ErrorKind::ValueValidation {
+        let reason =
+            std::error::Error::source(error).filter(|reason| args::explains_itself(*reason));
+        match reason {
+            Some(reason) => output::note(&format!("verso: {reason}")),
+            // Such as "invalid digit": of which option, the first line tells.
+            None => {
+                let text = error.to_string();
+                let line = text.lines().next().unwrap_or_default();
+                output::note(&format!("verso: {}", line.trim_start_matches("error: ")));
+            }
+        }
     } else {
         // A closed terminal is the only failure here, and there is nobody left to tell.
         let _ = error.print();

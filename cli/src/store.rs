@@ -6,14 +6,16 @@ use std::sync::Arc;
 use anyhow::bail;
 use verso_pagestore::{DatabaseName, PageStore, StoreUrl};
 
+use crate::args;
 use crate::error::UsageError;
 
 /// The store that the command line, else the environment, else the default names.
 pub(crate) fn resolve(explicit: Option<StoreUrl>) -> anyhow::Result<StoreUrl> {
-    match explicit {
-        Some(url) => Ok(url),
-        None => Ok(StoreUrl::resolve(None).map_err(|error| UsageError(error.to_string()))?),
-    }
+    let url = match explicit {
+        Some(url) => url,
+        None => StoreUrl::resolve(None).map_err(|error| UsageError(error.to_string()))?,
+    };
+    Ok(args::lasting(url)?)
 }
 
 /// Opens a store, and makes an embedded one that does not exist yet.

@@ -182,6 +182,32 @@ fn sqlites_cache_stays_warm_unless_a_page_in_it_changed() {
 }
 
 #[test]
+fn data_version_moves_with_the_commits_of_others_and_only_with_them() {
+    let store = TestStore::new();
+    let (one, two) = (store.connect("app.db"), store.connect("app.db"));
+    one.execute_batch("CREATE TABLE a (n INTEGER); CREATE TABLE b (n INTEGER)")
+        .unwrap();
+    one.execute_batch("INSERT INTO a VALUES (1); INSERT INTO b VALUES (1)")
+        .unwrap();
+    let version = || integer(&two, "PRAGMA data_version");
+    assert_eq!(integer(&two, "SELECT n FROM a"), 1);
+    for _ in 0..5 {
+        let before = version();
+        assert_eq!(version(), before, "nobody committed");
+        two.execute_batch("UPDATE a SET n = n + 1").unwrap();
+        assert_eq!(version(), before, "its own commit");
+        one.execute_batch("UPDATE b SET n = n + 1").unwrap();
+        assert_ne!(version(), before, "another's, of a page that it never read");
+    }
+    // A commit of others that its own one was merged with counts as well.
+    let before = version();
+    two.execute_batch("BEGIN; UPDATE a SET n = n + 1").unwrap();
+    one.execute_batch("UPDATE b SET n = n + 1").unwrap();
+    two.execute_batch("COMMIT").unwrap();
+    assert_ne!(version(), before);
+}
+
+#[test]
 fn a_commit_that_merges_others_keeps_both() {
     let store = TestStore::new();
     let (one, two) = (store.connect("app.db"), store.connect("app.db"));

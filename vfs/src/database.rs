@@ -70,6 +70,8 @@ pub(crate) struct Database {
     /// All of `delivered` is known to be valid here: the newest of the last snapshot and
     /// the last own commit.
     validated: Version,
+    /// Own commits since the last begin, kept only if others' commits must be told apart.
+    own: Vec<Version>,
     pub(crate) settings: Settings,
 }
 
@@ -93,6 +95,7 @@ impl Database {
             refused_counter: None,
             since: None,
             validated: Version::MIN,
+            own: Vec::new(),
             settings: Settings::default(),
         }
     }
@@ -395,6 +398,9 @@ impl Database {
             outcome
         };
         self.validated = outcome.version;
+        if self.settings.watches_data_version {
+            self.own.push(outcome.version);
+        }
         // A connection that wrote a WAL-mode header must read page 1 again, as it is stored.
         self.counter = if was_wal {
             counter.wrapping_add(1)
@@ -459,9 +465,10 @@ impl Database {
         if let Some(counter) = self.refused_counter.take() {
             self.counter = counter;
             self.show_change();
-        } else if self.holds_changed_page(&begun.changes) {
+        } else if self.holds_changed_page(&begun.changes) || self.must_tell(&begun.changes) {
             self.show_change();
         }
+        self.own.clear();
         self.since = Some(Since {
             database: snapshot.database,
             version: snapshot.version,
@@ -479,6 +486,18 @@ impl Database {
                 .filter(|commit| commit.version > self.validated)
                 .any(|commit| !commit.pages.is_disjoint(&self.delivered)),
         }
+    }
+
+    /// Whether the connection watches `PRAGMA data_version`, and somebody else committed. The
+    /// pragma's value follows the change counter, and promises to move at any such commit.
+    fn must_tell(&self, changes: &Changes) -> bool {
+        self.settings.watches_data_version
+            && match changes {
+                Changes::Unknown => true,
+                Changes::Commits(commits) => commits
+                    .iter()
+                    .any(|commit| !self.own.contains(&commit.version)),
+            }
     }
 
     /// Makes SQLite drop its page cache.

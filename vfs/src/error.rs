@@ -40,7 +40,8 @@ pub(crate) enum VfsError {
     #[error("{0} (RELEASE cannot end this transaction any more: ROLLBACK it)")]
     Release(Box<VfsError>),
     #[error(
-        "this connection reads a fixed moment of the past and cannot write: open it without at="
+        "this connection reads one fixed snapshot and cannot write: open the database without at= and \
+         immutable="
     )]
     ReadOnly,
     #[error(
@@ -68,6 +69,17 @@ pub(crate) enum VfsError {
 }
 
 impl VfsError {
+    /// Whether the message says which database it is about.
+    pub(crate) const fn names_database(&self) -> bool {
+        matches!(
+            self,
+            Self::Name(_)
+                | Self::Begin(BeginError::NoSuchDatabase { .. })
+                | Self::Catalogue(_)
+                | Self::Moment(_)
+        )
+    }
+
     /// The result code that SQLite gets.
     pub(crate) fn code(&self) -> c_int {
         match self {
@@ -129,13 +141,13 @@ fn store_code(error: &StoreError) -> c_int {
 }
 
 thread_local! {
-    static LAST: RefCell<Option<String>> = const { RefCell::new(None) };
+    static LAST: RefCell<Option<(c_int, String)>> = const { RefCell::new(None) };
 }
 
 /// Keeps a message for [`last_error`].
-pub(crate) fn remember(message: String) {
+pub(crate) fn remember(code: c_int, message: String) {
     // A failure while the thread ends has nobody to tell.
-    let _ = LAST.try_with(|last| *last.borrow_mut() = Some(message));
+    let _ = LAST.try_with(|last| *last.borrow_mut() = Some((code, message)));
 }
 
 /// The message of the last failure of the VFS on this thread: what happened, to which
@@ -143,7 +155,22 @@ pub(crate) fn remember(message: String) {
 ///
 /// SQLite reports failures of a VFS by its own fixed texts, such as "unable to open
 /// database file". The message behind such a text is here, and goes to `sqlite3_log` too.
+/// It stays until the next failure, so it may be older than the error at hand: where that
+/// is not sure, [`last_error_of`] is safer.
 #[must_use]
 pub fn last_error() -> Option<String> {
-    LAST.try_with(|last| last.borrow().clone()).ok().flatten()
+    LAST.try_with(|last| last.borrow().as_ref().map(|(_, message)| message.clone()))
+        .ok()
+        .flatten()
+}
+
+/// Takes the message of the last failure of the VFS on this thread, if it had this extended
+/// result code. Afterwards there is none.
+#[must_use]
+pub fn last_error_of(code: c_int) -> Option<String> {
+    let (found, message) = LAST
+        .try_with(|last| last.borrow_mut().take())
+        .ok()
+        .flatten()?;
+    (found == code).then_some(message)
 }

@@ -23,8 +23,9 @@
 //! | `vfs=verso` | use this VFS |
 //! | `store=URL` | which store; else the one of [`Options::store`], else `VERSO_STORE`, else `sqlite:verso.db` |
 //! | `at=MOMENT` | read the past: a version, a time such as `2026-01-31T12:00:00Z`, or `-15m` |
-//! | `mode=ro` | read only, follows new commits |
+//! | `mode=ro`, `mode=rw` | as in SQLite: read only (follows new commits); do not create |
 //! | `immutable=1` | read only, stays at the newest version of when it was opened |
+//! | `nolock=1` | refused: it would read a database while it changes |
 
 mod cache;
 mod database;
@@ -42,7 +43,7 @@ use std::sync::Arc;
 
 use verso_pagestore::{PageStore, StoreError, StoreUrl};
 
-pub use error::last_error;
+pub use error::{last_error, last_error_of};
 
 /// Opens the store that a URL names.
 pub type StoreOpener = fn(&StoreUrl) -> Result<Arc<dyn PageStore>, StoreError>;

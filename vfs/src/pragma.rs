@@ -21,6 +21,8 @@ pub(crate) struct Settings {
     /// Whether the connection asked for WAL mode. There is no write-ahead log here, but
     /// what applications want of it (readers and writers do not block each other) holds.
     claims_wal: bool,
+    /// Whether the connection has ever looked at `PRAGMA data_version`, or FTS5 has for it.
+    pub(crate) watches_data_version: bool,
 }
 
 impl Settings {
@@ -43,6 +45,10 @@ impl Settings {
                 if let Some(level) = value.filter(|_| !in_transaction) {
                     self.durability = durability(level);
                 }
+                PragmaAnswer::PassOn
+            }
+            "data_version" => {
+                self.watches_data_version = true;
                 PragmaAnswer::PassOn
             }
             _ => PragmaAnswer::PassOn,

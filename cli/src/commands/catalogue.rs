@@ -5,7 +5,9 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use anyhow::bail;
 use comfy_table::Cell;
 use serde_json::json;
-use verso_pagestore::{CatalogueError, DatabaseInfo, DatabaseName, PageSize, PageStore, StoreUrl};
+use verso_pagestore::{
+    CatalogueError, DatabaseInfo, DatabaseName, PageSize, PageStore, StoreError, StoreUrl,
+};
 
 use crate::args::database_name;
 use crate::error::UsageError;
@@ -26,7 +28,7 @@ pub(crate) struct LsArgs {
 /// Show what the store knows about a database
 #[derive(Debug, clap::Args)]
 pub(crate) struct InfoArgs {
-    /// The database
+    /// The database: a name in the store, not a file
     #[arg(value_name = "DB", value_parser = database_name())]
     database: DatabaseName,
     /// Print a JSON object
@@ -39,7 +41,7 @@ pub(crate) struct InfoArgs {
 /// Its versions, its history and its id stay. Open connections follow the database.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RenameArgs {
-    /// The database
+    /// The database: a name in the store, not a file
     #[arg(value_name = "FROM", value_parser = database_name())]
     from: DatabaseName,
     /// Its new name
@@ -52,7 +54,7 @@ pub(crate) struct RenameArgs {
 /// Asks first where it can; elsewhere --yes must be given.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RmArgs {
-    /// The database
+    /// The database: a name in the store, not a file
     #[arg(value_name = "DB", value_parser = database_name())]
     database: DatabaseName,
     /// Do not ask
@@ -65,16 +67,18 @@ pub(crate) fn ls(url: &StoreUrl, args: &LsArgs, out: &mut dyn Write) -> anyhow::
     // Looking must not make a store; one that does not exist has no databases.
     let databases = if store::is_missing(url) {
         output::note(&format!("the store {url} does not exist yet"));
-        Vec::new()
+        (Vec::new(), Vec::new())
     } else {
-        all(store::open(url)?.as_ref())?
+        list(store::open(url)?.as_ref())?
     };
+    let (databases, damaged) = databases;
     if args.json {
         let list: Vec<_> = databases.iter().map(as_json).collect();
         serde_json::to_writer_pretty(&mut *out, &list)?;
-        return Ok(writeln!(out)?);
+        writeln!(out)?;
+        return refuse_damaged(&damaged);
     }
-    let mut table = output::table(&["name", "size", "pages", "version", "changed", "id"]);
+    let mut table = output::table(&["name", "size", "pages", "version", "changed"]);
     for info in &databases {
         table.add_row(vec![
             Cell::new(info.name.as_str()),
@@ -82,23 +86,38 @@ pub(crate) fn ls(url: &StoreUrl, args: &LsArgs, out: &mut dyn Write) -> anyhow::
             number_cell(info.page_count),
             Cell::new(info.version),
             Cell::new(info.committed),
-            Cell::new(info.id),
         ]);
     }
-    if databases.is_empty() {
+    if databases.is_empty() && damaged.is_empty() {
         return Ok(writeln!(out, "no databases")?);
     }
-    Ok(writeln!(out, "{table}")?)
+    writeln!(out, "{table}")?;
+    refuse_damaged(&damaged)
 }
 
-/// All databases in the order of their names.
-fn all(store: &dyn PageStore) -> anyhow::Result<Vec<DatabaseInfo>> {
-    let mut databases = Vec::new();
+/// Fails if there are databases that cannot be read, and names them.
+fn refuse_damaged(damaged: &[DatabaseName]) -> anyhow::Result<()> {
+    if damaged.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<_> = damaged
+        .iter()
+        .map(|name| printable(name.as_str()))
+        .collect();
+    bail!(
+        "damaged, and not listed: {}; `verso info` says what is wrong",
+        names.join(", ")
+    )
+}
+
+/// All databases in the order of their names, and those that cannot be read.
+fn list(store: &dyn PageStore) -> anyhow::Result<(Vec<DatabaseInfo>, Vec<DatabaseName>)> {
+    let (mut databases, mut damaged) = (Vec::new(), Vec::new());
     let mut after: Option<DatabaseName> = None;
     loop {
         let batch = store.list(after.as_ref(), BATCH)?;
         let Some(last) = batch.last() else {
-            return Ok(databases);
+            return Ok((databases, damaged));
         };
         after = Some(last.name.clone());
         for entry in &batch {
@@ -106,6 +125,9 @@ fn all(store: &dyn PageStore) -> anyhow::Result<Vec<DatabaseInfo>> {
                 Ok(info) => databases.push(info),
                 // Removed or renamed since it was listed.
                 Err(CatalogueError::NoSuchDatabase { .. }) => {}
+                Err(CatalogueError::Store(StoreError::Damaged { .. })) => {
+                    damaged.push(entry.name.clone());
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -179,8 +201,8 @@ pub(crate) fn rm(url: &StoreUrl, args: &RmArgs, out: &mut dyn Write) -> anyhow::
         return Err(UsageError(reason).into());
     }
     let store = store::open_for(url, &args.database)?;
-    let info = store.info(&args.database)?;
     if !args.yes {
+        let info = store.info(&args.database)?;
         let bytes = human_bytes(database_bytes(info.page_size, info.page_count));
         write!(
             out,

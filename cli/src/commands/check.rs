@@ -24,7 +24,7 @@ const BATCH: usize = 64;
 /// Lists each damaged page. Exit code 1 if there is anything to list.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The database
+    /// The database: a name in the store, not a file
     #[arg(value_name = "DB", value_parser = database_name())]
     database: DatabaseName,
     /// Print a JSON object
@@ -66,7 +66,7 @@ pub(crate) fn run(url: &StoreUrl, args: &Args, out: &mut dyn Write) -> anyhow::R
         return Ok(());
     }
     bail!(
-        "the database {} is damaged ({} records, {} complaints of SQLite): restore it from a \
+        "the database {} is damaged (damaged pages: {}, complaints of SQLite: {}): restore it from a \
          copy, or export a version from before the damage with --at",
         args.database,
         findings.damaged.len(),

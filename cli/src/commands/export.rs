@@ -24,7 +24,7 @@ const BATCH_BYTES: usize = 1 << 20;
 /// meanwhile: the file holds one version.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The database
+    /// The database: a name in the store, not a file
     #[arg(value_name = "DB", value_parser = database_name())]
     database: DatabaseName,
     /// The file to write

@@ -17,7 +17,7 @@ const BATCH: usize = 1000;
 /// Each version shown can be given to --at.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The database
+    /// The database: a name in the store, not a file
     #[arg(value_name = "DB", value_parser = database_name())]
     database: DatabaseName,
     /// Show at most so many commits; 0 for all
@@ -65,20 +65,13 @@ pub(crate) fn newest(
 
 /// Prints commit records as a table.
 pub(crate) fn print(records: &[CommitRecord], out: &mut dyn Write) -> anyhow::Result<()> {
-    let mut table = output::table(&[
-        "version",
-        "time",
-        "pages changed",
-        "size in pages",
-        "commit id",
-    ]);
+    let mut table = output::table(&["version", "time", "pages changed", "size in pages"]);
     for record in records {
         table.add_row(vec![
             record.version.to_string().into(),
             record.time.to_string().into(),
             number_cell(record.pages.len()),
             number_cell(record.page_count),
-            record.id.to_string().into(),
         ]);
     }
     Ok(writeln!(out, "{table}")?)

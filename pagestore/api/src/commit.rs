@@ -112,7 +112,8 @@ pub struct CommitRequest {
 pub struct CommitOutcome {
     /// The version it made, the same in all databases that took part.
     pub version: Version,
-    /// A key-value read version at which that version is visible.
+    /// A read version of the key-value store at which that version is visible, for the next
+    /// snapshot.
     pub read_version: u64,
 }
 

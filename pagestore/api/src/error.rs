@@ -119,13 +119,14 @@ pub struct Conflict {
     pub winner: Version,
 }
 
-/// [`commit`](crate::PageStore::commit) failed. The transaction did not take effect.
+/// [`commit`](crate::PageStore::commit) failed. But for [`CommitError::Unknown`], the
+/// transaction did not take effect.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
     /// A page of the read set changed after the snapshot.
     #[error(
-        "conflict: page {} of database {} was changed by version {} after this transaction's \
-         snapshot; run the transaction again", .0.page, .0.database, .0.winner
+        "conflict: version {} changed page {}, which this transaction read or wrote; nothing of \
+         it was committed: run it again", .0.winner, .0.page
     )]
     Conflict(Conflict),
     /// The database was removed after the snapshot was taken.
@@ -165,7 +166,8 @@ pub enum CommitError {
     },
 }
 
-/// An operation on the catalogue failed. It changed nothing.
+/// An operation on the catalogue failed. It changed nothing, unless the store says that it
+/// lost track of the result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CatalogueError {
     /// The store has no database of this name.
@@ -203,7 +205,10 @@ pub enum MomentError {
         version: Version,
     },
     /// The moment lies before the oldest readable version.
-    #[error("database {name} cannot be read as of {time}: its oldest version is of {oldest}")]
+    #[error(
+        "database {name} cannot be read as of {time}: its oldest version is of {oldest}; \
+         choose a later time"
+    )]
     TooEarly {
         /// The database.
         name: DatabaseName,
@@ -217,7 +222,8 @@ pub enum MomentError {
     Store(#[from] StoreError),
 }
 
-/// Loading a whole database failed. The catalogue is as before.
+/// Loading a whole database failed. The catalogue is as before, unless the store says that
+/// it lost track of the result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LoadError {
     /// The name is taken.

@@ -12,7 +12,7 @@ use crate::Version;
 pub struct UnixMillis(u64);
 
 impl UnixMillis {
-    /// So many milliseconds.
+    /// The time so many milliseconds after 1970-01-01T00:00:00Z.
     #[must_use]
     pub const fn new(milliseconds: u64) -> Self {
         Self(milliseconds)
@@ -27,7 +27,7 @@ impl UnixMillis {
         Self(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// The milliseconds.
+    /// Milliseconds since 1970-01-01T00:00:00Z.
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0

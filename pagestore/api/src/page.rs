@@ -60,13 +60,13 @@ impl PageCount {
     /// No pages: the size of an empty database.
     pub const ZERO: Self = Self(0);
 
-    /// So many pages.
+    /// A count of so many pages.
     #[must_use]
     pub const fn new(count: u32) -> Self {
         Self(count)
     }
 
-    /// The count.
+    /// The number of pages.
     #[must_use]
     pub const fn get(self) -> u32 {
         self.0

@@ -80,8 +80,8 @@ pub struct VerifyReport {
 /// Databases made of versioned pages, kept in a store.
 ///
 /// All methods block until the answer is there. They may be called from any number of
-/// threads. Nothing is remembered between calls, so any of several processes that serve
-/// one store may answer.
+/// threads. A store remembers nothing of a client between calls, so any of several processes
+/// that have it open may answer.
 pub trait PageStore: Send + Sync {
     /// The newest state of a database, and what changed since the client last looked.
     ///
@@ -94,8 +94,8 @@ pub trait PageStore: Send + Sync {
     /// The content of pages at a snapshot, in the order they were asked for.
     ///
     /// # Errors
-    /// If a page lies beyond the end of the snapshot or its record is damaged, or the
-    /// store fails.
+    /// If a page lies beyond the end of the snapshot, its record is missing or damaged, the
+    /// database was removed, or the store fails.
     fn read(
         &self,
         snapshot: &Snapshot,
@@ -109,7 +109,7 @@ pub trait PageStore: Send + Sync {
     ///
     /// # Errors
     /// If a page of a read set has changed, a database is gone, the transaction is too
-    /// large, or the store fails.
+    /// large, or the store fails or cannot tell whether the transaction was committed.
     fn commit(&self, request: &CommitRequest) -> Result<CommitOutcome, CommitError>;
 
     /// The state of a database at a moment in its past.
@@ -177,7 +177,8 @@ pub trait PageStore: Send + Sync {
     ) -> Result<VerifyReport, StoreError>;
 
     /// Begins to load a whole database, which nobody sees until
-    /// [`load_finish`](PageStore::load_finish).
+    /// [`load_finish`](PageStore::load_finish). The name is only looked at, so that a load
+    /// which cannot succeed fails at once; it is taken at the end.
     ///
     /// # Errors
     /// If the name is taken already, or the store fails.

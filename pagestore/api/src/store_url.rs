@@ -38,6 +38,12 @@ pub enum StoreUrlError {
         /// The part before the colon.
         scheme: String,
     },
+    /// The environment variable is not UTF-8.
+    #[error("{STORE_ENVIRONMENT_VARIABLE} is {lossy:?}, which is not UTF-8: set it to a store URL")]
+    NotUtf8 {
+        /// Its value, with the replacement character for what is not UTF-8.
+        lossy: String,
+    },
     /// Nothing after the scheme.
     #[error("the store URL '{url}' names nothing: write a path or name after the colon")]
     Empty {
@@ -95,9 +101,15 @@ impl StoreUrl {
         if let Some(url) = explicit {
             return Self::parse(url);
         }
-        match std::env::var(STORE_ENVIRONMENT_VARIABLE) {
-            Ok(url) if !url.is_empty() => Self::parse(&url),
-            _ => Self::parse(DEFAULT_STORE),
+        let Some(url) = std::env::var_os(STORE_ENVIRONMENT_VARIABLE) else {
+            return Self::parse(DEFAULT_STORE);
+        };
+        match url.to_str() {
+            Some("") => Self::parse(DEFAULT_STORE),
+            Some(url) => Self::parse(url),
+            None => Err(StoreUrlError::NotUtf8 {
+                lossy: url.to_string_lossy().into_owned(),
+            }),
         }
     }
 }

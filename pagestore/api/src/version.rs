@@ -99,8 +99,8 @@ pub struct Snapshot {
     pub database: DatabaseId,
     /// The newest commit that the snapshot contains.
     pub version: Version,
-    /// The key-value store's read version at which this was learnt. Only the store
-    /// that gave it can use it.
+    /// The key-value store's read version at which this was learnt: a commit may check for
+    /// conflicts from there on. Only the store that gave it can use it.
     pub read_version: u64,
     /// Size of the database's pages; `None` until the first commit with pages fixes it.
     pub page_size: Option<PageSize>,

@@ -83,9 +83,12 @@ pub(crate) fn log_between(id: DatabaseId, from: Version, before: Version) -> Key
     KeyRange::new(record(from), record(before))
 }
 
-/// The version in a commit record's key.
-pub(crate) fn log_version(key: &[u8]) -> Option<Version> {
-    key.last_chunk().copied().map(Version::from_bytes)
+/// The database and version in a commit record's key.
+pub(crate) fn log_position(key: &[u8]) -> Option<(DatabaseId, Version)> {
+    let (rest, version) = key.split_last_chunk()?;
+    let id = rest.strip_prefix(&[DATABASE])?.strip_suffix(&[LOG])?;
+    let id = DatabaseId::new(u64::from_be_bytes(id.try_into().ok()?));
+    Some((id, Version::from_bytes(*version)))
 }
 
 /// What a page record's key begins with; the version follows.
@@ -182,6 +185,8 @@ mod tests {
         let run = pages(id, page(5), page(6));
         assert!(run.contains(&record(5, 0)) && run.contains(&record(6, u64::MAX)));
         assert!(!run.contains(&record(7, 0)) && !run.contains(&record(4, u64::MAX)));
+        let record_of_7 = [log_prefix(id), version(7).as_bytes().to_vec()].concat();
+        assert_eq!(log_position(&record_of_7), Some((id, version(7))));
         let position = RecordPosition {
             page: page(5),
             version: version(10),

@@ -68,7 +68,7 @@ impl<K: Kv> Engine<K> {
             {
                 return Err(RunError::Abort(StoreError::NotAStore {
                     store: self.url.clone(),
-                    reason: "it holds keys of something else; choose another prefix".into(),
+                    reason: "it holds keys of something else; choose another store".into(),
                 }));
             }
             transaction.set(&keys::meta(), &log::encode_meta(log::FORMAT));

@@ -80,11 +80,16 @@ impl<K: Kv> Engine<K> {
         pairs
             .iter()
             .map(|(key, value)| {
-                let version = keys::log_version(key).unwrap_or(Version::MIN);
-                log::decode_commit(version, value)
+                let (id, version) = keys::log_position(key).ok_or_else(|| {
+                    self.damaged(&log::DecodeError("a commit record has an invalid key"))
+                })?;
+                log::decode_commit(version, value).map_err(|error| StoreError::Damaged {
+                    store: self.url.clone(),
+                    reason: format!("{error} (version {version} of database {id})"),
+                })
             })
-            .collect::<Result<_, _>>()
-            .map_err(|error| RunError::Abort(self.damaged(&error).into()))
+            .collect::<Result<_, StoreError>>()
+            .map_err(|error| RunError::Abort(error.into()))
     }
 
     fn changes(
@@ -116,6 +121,24 @@ impl<K: Kv> Engine<K> {
         snapshot: &Snapshot,
         pages: &[PageNumber],
     ) -> Result<Vec<VersionedPage>, ReadError> {
+        if let Some(&page) = pages
+            .iter()
+            .find(|page| !snapshot.page_count.contains(**page))
+        {
+            let Snapshot {
+                database,
+                version,
+                page_count,
+                ..
+            } = *snapshot;
+            let reason = format!("it lies beyond the end, and the database has {page_count} pages");
+            return Err(ReadError::Corrupt {
+                database,
+                page,
+                version,
+                reason,
+            });
+        }
         let newest_record = |&page: &PageNumber| {
             RangeQuery::last(
                 1,

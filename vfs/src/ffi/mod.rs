@@ -1,7 +1,7 @@
 //! The boundary to SQLite: all unsafe code of the crate.
 //!
-//! Every function that SQLite calls goes through [`guard`], so no panic crosses it, and
-//! every failure leaves a message behind.
+//! Every callback that can fail goes through [`guard`], so no panic crosses the boundary,
+//! and every failure leaves a message behind.
 
 #![expect(unsafe_code, reason = "SQLite's interface is one of raw pointers")]
 
@@ -32,7 +32,11 @@ fn guard(
         Ok(Ok(code)) => code,
         Ok(Err(error)) => {
             let code = error.code();
-            report(api, code, &format!("{what}: {error}"));
+            if error.names_database() {
+                report(api, code, &error.to_string());
+            } else {
+                report(api, code, &format!("{what}: {error}"));
+            }
             code
         }
         Err(panic) => {
@@ -51,7 +55,7 @@ fn report(api: &api::HostApi, code: c_int, message: &str) {
     tracing::debug!(code, message, "failed");
     let text = CString::new(message.replace('\0', " ")).unwrap_or_default();
     api.log(code, &text);
-    remember(message.to_owned());
+    remember(code, message.to_owned());
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {

@@ -29,7 +29,7 @@ const MAX_READ_DEPTH: usize = 16;
 /// without headers, until --mode or .mode say otherwise.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The database
+    /// The database: a name in the store, not a file
     #[arg(value_name = "DB", value_parser = database_name())]
     database: DatabaseName,
     /// Read the database as of WHEN, read-only: a version (`verso log` shows them), a time

@@ -13,9 +13,11 @@ pub(super) fn translate(path: &Path, error: &rusqlite::Error) -> KvError {
     match primary_code(error) {
         Some(ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED | ffi::SQLITE_PROTOCOL) => KvError::Busy(text),
         Some(ffi::SQLITE_FULL) => KvError::Full,
-        Some(ffi::SQLITE_CANTOPEN | ffi::SQLITE_PERM | ffi::SQLITE_READONLY) => {
-            KvError::Unavailable(text)
-        }
+        Some(ffi::SQLITE_CANTOPEN | ffi::SQLITE_PERM) => KvError::Unavailable(text),
+        Some(ffi::SQLITE_READONLY) => KvError::Unavailable(format!(
+            "no permission to write to {} or its folder, which is needed even to read",
+            path.display()
+        )),
         Some(ffi::SQLITE_CORRUPT) => KvError::Damaged(text),
         Some(ffi::SQLITE_NOTADB) => KvError::NotAStore(text),
         _ => KvError::Io(text),
