@@ -47,14 +47,13 @@ fn refuse(error: &clap::Error) -> ExitCode {
     if error.kind() == ErrorKind::ValueValidation {
         let reason =
             std::error::Error::source(error).filter(|reason| args::explains_itself(*reason));
-        match reason {
-            Some(reason) => output::note(&format!("verso: {reason}")),
+        if let Some(reason) = reason {
+            output::note(&format!("verso: {reason}"));
+        } else {
             // Such as "invalid digit": of which option, the first line tells.
-            None => {
-                let text = error.to_string();
-                let line = text.lines().next().unwrap_or_default();
-                output::note(&format!("verso: {}", line.trim_start_matches("error: ")));
-            }
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default();
+            output::note(&format!("verso: {}", line.trim_start_matches("error: ")));
         }
     } else {
         // A closed terminal is the only failure here, and there is nobody left to tell.

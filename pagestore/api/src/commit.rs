@@ -54,7 +54,8 @@ impl fmt::Debug for CommitId {
 /// How much a commit must survive once it is acknowledged, as SQLite's
 /// <https://www.sqlite.org/pragma.html#pragma_synchronous> in WAL mode.
 ///
-/// Only the embedded store offers a choice; a distributed store is always [`Full`].
+/// The embedded store offers the choice; a store may do more than it is asked for. The
+/// default is [`Full`].
 ///
 /// [`Full`]: Durability::Full
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
