@@ -1,0 +1,165 @@
+//! The commit: what `SQLITE_FCNTL_SYNC` does.
+
+use verso_pagestore::{
+    CommitId, CommitOutcome, CommitRequest, PageCount, PageNumber, PageSize, Participant, Snapshot,
+    Version, header,
+};
+
+use super::{Database, State, Write};
+use crate::error::VfsError;
+use crate::overlay::Overlay;
+
+impl Database {
+    /// Whether `SQLITE_FCNTL_SYNC` would commit.
+    pub(crate) fn is_committing(&self) -> bool {
+        match &self.state {
+            State::Writing(write) => advanced_counter(write, self.counter).is_some(),
+            State::Idle | State::Reading(_) | State::Overtaken(_) | State::Committed(_) => false,
+        }
+    }
+
+    /// `SQLITE_FCNTL_SYNC`: SQLite has written all pages of a commit, or of a rollback that
+    /// had spilled. The change counter tells which.
+    pub(crate) fn sync(&mut self) -> Result<(), VfsError> {
+        let shown = self.counter;
+        let State::Writing(write) = &mut self.state else {
+            return Ok(());
+        };
+        let Some(counter) = advanced_counter(write, shown) else {
+            return Ok(());
+        };
+        if write.refused {
+            return Err(VfsError::Overtaken);
+        }
+        match self.commit(counter) {
+            Ok(snapshot) => {
+                self.state = State::Committed(snapshot);
+                Ok(())
+            }
+            Err(error) => {
+                self.refuse(counter, &error);
+                Err(error)
+            }
+        }
+    }
+
+    fn commit(&mut self, counter: u32) -> Result<Snapshot, VfsError> {
+        let State::Writing(write) = &self.state else {
+            return Err(VfsError::Unlocked);
+        };
+        let (page_size, page_count, was_wal) = committed_shape(&write.overlay)?;
+        let base = |page| self.stored_page(&write.snapshot, page);
+        let mut writes = write.overlay.writes(page_size, page_count, base)?;
+        for first in writes
+            .iter_mut()
+            .filter(|write| write.number == PageNumber::FIRST)
+        {
+            let mut page = first.page.to_vec();
+            header::normalize(&mut page);
+            first.page = page.into();
+        }
+        let unchanged = write.snapshot.page_count.contains(PageNumber::FIRST)
+            && write.snapshot.page_size == Some(page_size);
+        if unchanged {
+            let old = self.stored_page(&write.snapshot, PageNumber::FIRST)?;
+            writes.retain(|write| write.number != PageNumber::FIRST || write.page != old);
+        }
+        let snapshot = write.snapshot;
+        let outcome = if writes.is_empty() {
+            // Only counters changed: the transaction read its snapshot, and that is all.
+            CommitOutcome {
+                version: snapshot.version,
+                read_version: snapshot.read_version,
+            }
+        } else {
+            let reads = self.delivered.clone();
+            let id = CommitId::random().map_err(|error| VfsError::Random(error.to_string()))?;
+            let participant = Participant {
+                snapshot,
+                reads,
+                writes,
+                page_size,
+                page_count,
+            };
+            let request = CommitRequest {
+                id,
+                durability: self.settings.durability,
+                participants: vec![participant],
+            };
+            let outcome = self.store.pages()?.commit(&request)?;
+            self.keep_written(&request, outcome.version)?;
+            outcome
+        };
+        self.validated = outcome.version;
+        if self.settings.watches_data_version {
+            self.own.push(outcome.version);
+        }
+        // A connection that wrote a WAL-mode header must read page 1 again, as it is stored.
+        self.counter = if was_wal {
+            counter.wrapping_add(1)
+        } else {
+            counter
+        };
+        Ok(Snapshot {
+            version: outcome.version,
+            read_version: outcome.read_version,
+            page_size: Some(page_size),
+            page_count,
+            ..snapshot
+        })
+    }
+
+    /// Puts the pages of a commit into the cache.
+    fn keep_written(&self, request: &CommitRequest, version: Version) -> Result<(), VfsError> {
+        for participant in &request.participants {
+            let database = self.cached(&participant.snapshot)?;
+            for write in &participant.writes {
+                let page = write.page.clone();
+                self.store
+                    .cache()
+                    .put(database, write.number, page, version, version);
+            }
+        }
+        Ok(())
+    }
+
+    /// Remembers that a commit failed, with the change counter that SQLite had written.
+    fn refuse(&mut self, counter: u32, error: &VfsError) {
+        if error.code() == libsqlite3_sys::SQLITE_BUSY {
+            // SQLite keeps the transaction open, and the application may commit it again.
+            return;
+        }
+        self.refused_counter = Some(counter);
+        if let State::Writing(write) = &mut self.state {
+            write.refused = true;
+        }
+    }
+}
+
+/// The change counter that SQLite wrote, if it is not the one that the transaction began
+/// with.
+fn advanced_counter(write: &Write, shown: u32) -> Option<u32> {
+    let counter = header::change_counter(write.overlay.first_page()?)?;
+    // An empty database shows no counter at all.
+    let began_with = if write.snapshot.page_count == PageCount::ZERO {
+        0
+    } else {
+        shown
+    };
+    (counter != began_with).then_some(counter)
+}
+
+/// Page size and number of pages that SQLite wrote into the header, and whether it is that
+/// of a WAL-mode database.
+fn committed_shape(overlay: &Overlay) -> Result<(PageSize, PageCount, bool), VfsError> {
+    let mut first = overlay
+        .first_page()
+        .map(|page| page.to_vec())
+        .unwrap_or_default();
+    let size = overlay.header_page_size();
+    let was_wal = header::normalize(&mut first);
+    match (size, header::page_count(&first)) {
+        (Some(size), Some(count)) if count > PageCount::ZERO => Ok((size, count, was_wal)),
+        _ => Err(VfsError::Header(size)),
+    }
+}
