@@ -104,6 +104,13 @@ impl PageCache {
         self.pages.insert(key, Entry { page, from, to: at });
     }
 
+    /// Forgets what it learnt of a store that was closed. Its pages go as others come.
+    pub(crate) fn forget_store(&self, store: StoreKey) {
+        self.histories
+            .write()
+            .retain(|database, _| database.store != store);
+    }
+
     /// Learns which pages changed from `since` to `newest`.
     pub(crate) fn learn(
         &self,
@@ -129,7 +136,7 @@ impl PageCache {
 }
 
 /// Most commits that a history remembers.
-const MOST_COMMITS: usize = 4096;
+const MOST_COMMITS: usize = 1024;
 
 /// What is known of a database's commits: all of those in `(oldest, newest]`.
 struct History {

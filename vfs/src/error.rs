@@ -50,6 +50,11 @@ pub(crate) enum VfsError {
     )]
     ExclusiveLocking,
     #[error(
+        "SQLite asked for a write-ahead log, which Verso has no use for: run PRAGMA \
+         locking_mode=NORMAL before the database is opened or attached"
+    )]
+    WriteAheadLog,
+    #[error(
         "one transaction writes several databases, which Verso cannot commit atomically yet: write \
          one database per transaction"
     )]
@@ -104,6 +109,7 @@ impl VfsError {
             | Self::StoreUrl(_)
             | Self::ParseMoment(_)
             | Self::NoLock
+            | Self::WriteAheadLog
             | Self::Catalogue(
                 CatalogueError::NoSuchDatabase { .. } | CatalogueError::Exists { .. },
             )

@@ -21,6 +21,8 @@ pub(crate) struct Settings {
     /// Whether the connection asked for WAL mode. There is no write-ahead log here, but
     /// what applications want of it (readers and writers do not block each other) holds.
     claims_wal: bool,
+    /// Whether the connection has switched its rollback journal off.
+    is_off: bool,
     /// Whether the connection has ever looked at `PRAGMA data_version`, or FTS5 has for it.
     pub(crate) watches_data_version: bool,
 }
@@ -59,13 +61,17 @@ impl Settings {
     /// log in memory and mark the database as one that only it can read.
     fn journal_mode(&mut self, value: Option<&str>) -> PragmaAnswer {
         match value {
-            Some(mode) if mode.eq_ignore_ascii_case("wal") => {
+            // Without a journal SQLite undoes nothing, which nobody expects of WAL mode. SQLite
+            // finds that it cannot enter it, and answers with the mode that it stays in.
+            Some(mode) if mode.eq_ignore_ascii_case("wal") && !self.is_off => {
                 self.claims_wal = true;
                 row(c"wal")
             }
             None if self.claims_wal => row(c"wal"),
-            Some(_) => {
+            Some(mode) => {
                 self.claims_wal = false;
+                self.is_off = mode.eq_ignore_ascii_case("off")
+                    || (self.is_off && mode.eq_ignore_ascii_case("wal"));
                 PragmaAnswer::PassOn
             }
             None => PragmaAnswer::PassOn,

@@ -204,5 +204,16 @@ impl StoreHandle {
 impl Drop for StoreHandle {
     fn drop(&mut self) {
         self.forget_if_inherited();
+        if self.open.is_none() {
+            return;
+        }
+        // With the lock held, so that a fork waits until the files of a last handle are closed.
+        let mut stores = self.process.stores.lock();
+        let Some(open) = self.open.take() else { return };
+        let key = open.key;
+        if Arc::into_inner(open).is_some() {
+            stores.remove(&self.url);
+            self.process.cache.forget_store(key);
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! The little that the VFS must know of SQL text: how a statement begins.
 
-/// Whether the first word of a statement, behind white space and comments, is this keyword,
-/// in any case.
+/// Whether the first word of a statement, behind all that SQLite skips, is this keyword, in
+/// any case.
 pub(crate) fn begins_with_keyword(statement: &[u8], keyword: &[u8]) -> bool {
-    let rest = skip_comments(statement);
+    let rest = skip_to_word(statement);
     let Some((word, after)) = rest.split_at_checked(keyword.len()) else {
         return false;
     };
@@ -11,11 +11,18 @@ pub(crate) fn begins_with_keyword(statement: &[u8], keyword: &[u8]) -> bool {
     ends && word.eq_ignore_ascii_case(keyword)
 }
 
-/// The text from its first token on.
-fn skip_comments(mut text: &[u8]) -> &[u8] {
+/// A byte order mark, which SQLite takes for white space.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// The text from its first word on: behind white space, comments and empty statements.
+fn skip_to_word(mut text: &[u8]) -> &[u8] {
     loop {
         text = text.trim_ascii_start();
-        let end = if text.starts_with(b"--") {
+        let end = if text.starts_with(b";") {
+            Some(1)
+        } else if text.starts_with(BYTE_ORDER_MARK) {
+            Some(BYTE_ORDER_MARK.len())
+        } else if text.starts_with(b"--") {
             text.iter()
                 .position(|&byte| byte == b'\n')
                 .map(|newline| newline + 1)
@@ -48,6 +55,9 @@ mod tests {
             " \n\tRelease\"s\"",
             "-- why\n-- and\nRELEASE s",
             "/* a */ /**/ /* * / */release s",
+            ";RELEASE s",
+            " ; ;; -- x\n ;RELEASE s",
+            "\u{feff}RELEASE s",
         ] {
             assert!(begins_with_keyword(text.as_bytes(), b"RELEASE"), "{text}");
         }

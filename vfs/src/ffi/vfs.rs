@@ -13,6 +13,12 @@ use crate::error::VfsError;
 use crate::open::{OpenFlags, Parameters, open as open_database};
 use crate::{Options, RegisterError};
 
+/// Files that are the platform's business: they are private to their connection.
+const PLATFORM_FILES: c_int = sqlite::SQLITE_OPEN_TEMP_DB
+    | sqlite::SQLITE_OPEN_TRANSIENT_DB
+    | sqlite::SQLITE_OPEN_TEMP_JOURNAL
+    | sqlite::SQLITE_OPEN_SUBJOURNAL;
+
 /// What `pAppData` points to. It lives as long as the process: SQLite keeps no count of
 /// connections that use a VFS.
 struct Registered {
@@ -124,7 +130,7 @@ unsafe extern "C" fn open(
                     Ok(sqlite::SQLITE_OK)
                 } else if flags & sqlite::SQLITE_OPEN_SUPER_JOURNAL != 0 {
                     Err(VfsError::SeveralDatabases)
-                } else {
+                } else if flags & PLATFORM_FILES != 0 {
                     Ok(open_on_platform(
                         registered.platform,
                         name,
@@ -132,6 +138,9 @@ unsafe extern "C" fn open(
                         flags,
                         out_flags,
                     ))
+                } else {
+                    // SQLite asks for one only where exclusive locking slipped past.
+                    Err(VfsError::WriteAheadLog)
                 }
             },
         )

@@ -98,8 +98,11 @@ fn what_else(path: &Path) -> Result<Option<String>, KvError> {
 /// size, which a checkpoint may be changing. Opening the file without SQLite would not do:
 /// closing it again would drop the locks of this process's connections to it.
 fn peek(path: &Path) -> Result<i32, rusqlite::Error> {
+    // Private, or a host with shared caches would wait for itself: SQLite holds a mutex for
+    // them while it opens the database that this store is opened for.
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_PRIVATE_CACHE
         | OpenFlags::SQLITE_OPEN_URI;
     let connection = Connection::open_with_flags_and_vfs(immutable_uri(path), flags, PLATFORM_VFS)?;
     connection.execute_batch("PRAGMA writable_schema = ON")?;
