@@ -507,3 +507,28 @@ fn a_renamed_or_removed_database_is_gone_for_open_connections() {
     pages.remove(&name("new.db")).unwrap();
     assert!(moved.execute_batch("COMMIT").is_err());
 }
+
+#[test]
+fn a_store_put_back_to_an_older_state_is_noticed_by_open_connections() {
+    let store = TestStore::new();
+    let db = store.connect("app.db");
+    db.execute_batch("CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (1)")
+        .unwrap();
+    let old = store.folder().join("old.db");
+    Connection::open(store.path())
+        .unwrap()
+        .backup("main", &old, None::<fn(rusqlite::backup::Progress)>)
+        .unwrap();
+    db.execute_batch("UPDATE t SET n = 100").unwrap();
+    assert_eq!(integer(&db, "SELECT n FROM t"), 100);
+    Connection::open(store.path())
+        .unwrap()
+        .restore("main", &old, None::<fn(rusqlite::backup::Progress)>)
+        .unwrap();
+    // Another commit takes the version that the lost one had.
+    let fresh = store.connect("app.db");
+    fresh.execute_batch("UPDATE t SET n = n + 1").unwrap();
+    assert_eq!(integer(&db, "SELECT n FROM t"), 2);
+    db.execute_batch("UPDATE t SET n = n + 1").unwrap();
+    assert_eq!(integer(&fresh, "SELECT n FROM t"), 3);
+}

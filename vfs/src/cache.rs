@@ -104,6 +104,12 @@ impl PageCache {
         self.pages.insert(key, Entry { page, from, to: at });
     }
 
+    /// Forgets everything about a database whose store was put back to an older state.
+    pub(crate) fn forget_database(&self, database: CachedDatabase) {
+        self.histories.write().remove(&database);
+        self.pages.retain(|(cached, _), _| *cached != database);
+    }
+
     /// Forgets what it learnt of a store that was closed. Its pages go as others come.
     pub(crate) fn forget_store(&self, store: StoreKey) {
         self.histories

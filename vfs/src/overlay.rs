@@ -245,7 +245,7 @@ fn patched(old: &[u8], begin: usize, part: &[u8]) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use verso_pagestore::{DatabaseId, Version};
+    use verso_pagestore::{CommitId, DatabaseId, Version};
 
     use super::*;
 
@@ -262,6 +262,7 @@ mod tests {
         Overlay::new(&Snapshot {
             database: DatabaseId::new(1),
             version: Version::MIN,
+            commit: CommitId::from_bytes([0; 16]),
             read_version: 0,
             page_size: (count > 0).then(|| size(512)),
             page_count: PageCount::new(count),

@@ -3,7 +3,7 @@
 use roaring::RoaringBitmap;
 
 use crate::{
-    BeginError, CatalogueError, CommitError, CommitOutcome, CommitRecord, CommitRequest,
+    BeginError, CatalogueError, CommitError, CommitId, CommitOutcome, CommitRecord, CommitRequest,
     DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, LoadError, Moment, MomentError,
     PageCount, PageNumber, PageSize, PageWrite, ReadError, Snapshot, StoreError, Version,
     VersionedPage,
@@ -16,6 +16,8 @@ pub struct Since {
     pub database: DatabaseId,
     /// The version up to which it knows it.
     pub version: Version,
+    /// The id of the commit that made that version.
+    pub commit: CommitId,
 }
 
 /// The pages that one commit wrote.
@@ -35,6 +37,10 @@ pub enum Changes {
     /// Too much to list, or the name stands for another database now: any page may have
     /// changed.
     Unknown,
+    /// The database does not have the version that the client named, or not of that commit:
+    /// the store was put back to an older state. What the client remembers of any version
+    /// may be wrong.
+    Diverged,
 }
 
 /// The answer to [`PageStore::begin`].

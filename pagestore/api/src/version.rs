@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{DatabaseId, PageCount, PageSize};
+use crate::{CommitId, DatabaseId, PageCount, PageSize};
 
 /// The version that a commit made: 10 bytes whose byte order is commit order.
 ///
@@ -99,6 +99,9 @@ pub struct Snapshot {
     pub database: DatabaseId,
     /// The newest commit that the snapshot contains.
     pub version: Version,
+    /// The id of that commit. Versions count on from where a store is, so a store that was put
+    /// back to an older state may give a version again; the id tells the two apart.
+    pub commit: CommitId,
     /// The key-value store's read version at which this was learnt: a commit may check for
     /// conflicts from there on. Only the store that gave it can use it.
     pub read_version: u64,

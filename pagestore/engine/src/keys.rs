@@ -77,6 +77,12 @@ pub(crate) fn log_after(id: DatabaseId, after: Version) -> KeyRange {
     KeyRange::new(KeyRange::single(&record).end, log(id).end)
 }
 
+/// Commit records of versions from `from` on.
+pub(crate) fn log_from(id: DatabaseId, from: Version) -> KeyRange {
+    let record = [log_prefix(id).as_slice(), from.as_bytes()].concat();
+    KeyRange::new(record, log(id).end)
+}
+
 /// Commit records of versions from `from` to below `before`.
 pub(crate) fn log_between(id: DatabaseId, from: Version, before: Version) -> KeyRange {
     let record = |version: Version| [log_prefix(id).as_slice(), version.as_bytes()].concat();

@@ -2,7 +2,7 @@
 
 use verso_pagestore::{
     BeginError, Begun, Changes, CommitPages, CommitRecord, DatabaseId, DatabaseName, PageNumber,
-    ReadError, Since, Snapshot, StoreError, Version, VersionedPage,
+    ReadError, Since, Snapshot, StoreError, VersionedPage,
 };
 
 use crate::kv::{Isolation, KeyValue, Kv, KvTransaction, RangeQuery, RunError};
@@ -31,7 +31,7 @@ impl<K: Kv> Engine<K> {
             .ok_or_else(|| RunError::Abort(BeginError::NoSuchDatabase { name: name.clone() }))?;
         let head = self.head(&mut transaction, id)?;
         let changes = match since.filter(|since| since.database == id) {
-            Some(since) => self.changes(&mut transaction, id, since.version, head.version)?,
+            Some(since) => self.changes(&mut transaction, since, &head)?,
             None => Changes::Unknown,
         };
         let read_version = transaction.read_version()?;
@@ -95,15 +95,21 @@ impl<K: Kv> Engine<K> {
     fn changes(
         &self,
         transaction: &mut K::Transaction,
-        id: DatabaseId,
-        since: Version,
-        newest: Version,
+        since: Since,
+        head: &CommitRecord,
     ) -> Result<Changes, RunError<BeginError>> {
-        if since == newest {
+        let is_known =
+            |commit: &CommitRecord| (commit.version, commit.id) == (since.version, since.commit);
+        if is_known(head) {
             return Ok(Changes::Commits(Vec::new()));
         }
-        let query = RangeQuery::first(MOST_CHANGES + 1, keys::log_after(id, since));
-        let commits = self.commits(transaction, &query)?;
+        // The commit that the client knows comes first, if it is still what it was.
+        let range = keys::log_from(since.database, since.version);
+        let mut commits = self.commits(transaction, &RangeQuery::first(MOST_CHANGES + 2, range))?;
+        if !commits.first().is_some_and(is_known) {
+            return Ok(Changes::Diverged);
+        }
+        commits.remove(0);
         if commits.len() > MOST_CHANGES {
             return Ok(Changes::Unknown);
         }
@@ -194,6 +200,7 @@ pub(crate) fn snapshot(database: DatabaseId, commit: &CommitRecord, read_version
     Snapshot {
         database,
         version: commit.version,
+        commit: commit.id,
         read_version,
         page_size: commit.page_size,
         page_count: commit.page_count,

@@ -65,12 +65,13 @@ impl Database {
             writes.retain(|write| write.number != PageNumber::FIRST || write.page != old);
         }
         let snapshot = write.snapshot;
-        let outcome = if writes.is_empty() {
+        let (outcome, id) = if writes.is_empty() {
             // Only counters changed: the transaction read its snapshot, and that is all.
-            CommitOutcome {
+            let outcome = CommitOutcome {
                 version: snapshot.version,
                 read_version: snapshot.read_version,
-            }
+            };
+            (outcome, snapshot.commit)
         } else {
             let reads = self.delivered.clone();
             let id = CommitId::random().map_err(|error| VfsError::Random(error.to_string()))?;
@@ -88,7 +89,7 @@ impl Database {
             };
             let outcome = self.store.pages()?.commit(&request)?;
             self.keep_written(&request, outcome.version)?;
-            outcome
+            (outcome, id)
         };
         self.validated = outcome.version;
         if self.settings.watches_data_version {
@@ -102,6 +103,7 @@ impl Database {
         };
         Ok(Snapshot {
             version: outcome.version,
+            commit: id,
             read_version: outcome.read_version,
             page_size: Some(page_size),
             page_count,

@@ -24,6 +24,9 @@ impl Database {
             .filter(|since| since.database == snapshot.database);
         let database = self.cached(&snapshot)?;
         let since = since.map(|since| since.version);
+        if begun.changes == Changes::Diverged {
+            self.store.cache().forget_database(database);
+        }
         self.store
             .cache()
             .learn(database, since, snapshot.version, &begun.changes);
@@ -37,6 +40,7 @@ impl Database {
         self.since = Some(Since {
             database: snapshot.database,
             version: snapshot.version,
+            commit: snapshot.commit,
         });
         self.validated = snapshot.version;
         Ok(snapshot)
@@ -45,7 +49,7 @@ impl Database {
     /// Whether SQLite may hold a page that changed after it was validated.
     fn holds_changed_page(&self, changes: &Changes) -> bool {
         match changes {
-            Changes::Unknown => !self.delivered.is_empty(),
+            Changes::Unknown | Changes::Diverged => !self.delivered.is_empty(),
             Changes::Commits(commits) => commits
                 .iter()
                 .filter(|commit| commit.version > self.validated)
@@ -58,7 +62,7 @@ impl Database {
     fn must_tell(&self, changes: &Changes) -> bool {
         self.settings.watches_data_version
             && match changes {
-                Changes::Unknown => true,
+                Changes::Unknown | Changes::Diverged => true,
                 Changes::Commits(commits) => commits
                     .iter()
                     .any(|commit| !self.own.contains(&commit.version)),

@@ -1,6 +1,6 @@
 //! Versions, conflicts, and what a snapshot sees.
 
-use verso_pagestore::{Changes, CommitError, PageSize, Since, header};
+use verso_pagestore::{Changes, CommitError, CommitId, PageSize, Since, Version, header};
 
 use crate::support::{
     commit, content, create, filled, memory, name, newest, page, participant, request,
@@ -89,6 +89,7 @@ fn begin_tells_exactly_what_changed() {
     let since = Since {
         database: base.database,
         version: base.version,
+        commit: base.commit,
     };
     let begun = store.begin(&name("a"), Some(since)).unwrap();
     assert_eq!(begun.changes, Changes::Commits(Vec::new()));
@@ -107,6 +108,20 @@ fn begin_tells_exactly_what_changed() {
         store.begin(&name("b"), Some(since)).unwrap().changes,
         Changes::Unknown
     );
+    let (other, newer) = (
+        Since {
+            commit: CommitId::from_bytes([7; 16]),
+            ..since
+        },
+        Since {
+            version: Version::MAX,
+            ..since
+        },
+    );
+    for unknown in [other, newer] {
+        let begun = store.begin(&name("a"), Some(unknown)).unwrap();
+        assert_eq!(begun.changes, Changes::Diverged);
+    }
     for _ in 0..1001 {
         commit(&store, newest(&store, "a"), &[], &[(2, 9)], 4).unwrap();
     }
