@@ -60,7 +60,7 @@ impl fmt::Debug for CommitId {
 /// [`Full`]: Durability::Full
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Durability {
-    /// Survives the end of the process. A power loss may damage the store.
+    /// As [`Normal`](Self::Normal), and the disk is waited for even less often.
     Off,
     /// Survives the end of the process. A power loss may undo the newest commits, but
     /// leaves the store consistent.

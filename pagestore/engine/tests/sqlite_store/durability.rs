@@ -198,3 +198,25 @@ fn a_failed_sync_leaves_the_commit_unknown() {
     assert_eq!(get(&again, b"a"), value);
     assert_eq!(get(&again, b"b"), Some(b"1".to_vec()));
 }
+
+/// Copying the log to the file without syncs could damage what others committed durably.
+#[test]
+fn commits_without_a_sync_stay_in_the_log_until_it_is_synced() {
+    let (kv, directory) = store();
+    let file = directory.path().join("store.db");
+    let size = || std::fs::metadata(&file).unwrap().len();
+    let before = size();
+    let large = vec![7; 8 << 20];
+    let (count, _) = syncs(|| put(&kv, b"large", &large, Durability::Off).unwrap());
+    assert_eq!((count, size()), (0, before), "only the log has it");
+    let (count, ()) = syncs(|| {
+        for round in 0..1024_u64 {
+            put(&kv, b"a", &round.to_be_bytes(), Durability::Off).unwrap();
+        }
+    });
+    assert!(
+        (2..10).contains(&count),
+        "{count} syncs of the log and the file"
+    );
+    assert!(size() > before + (8 << 20), "the file has it now");
+}

@@ -177,6 +177,8 @@ impl Turn<'_> {
         self.session
             .execute("COMMIT", ())
             .map_err(|error| translate_commit(path, &error))?;
+        let bytes = group.iter().map(|pending| pending.buffer.size()).sum();
+        self.session.committed(group.len(), bytes);
         committed
     }
 

@@ -26,11 +26,21 @@ const LOG_SIZE_LIMIT: u32 = 64 << 20;
 /// Room for every statement of this backend.
 const CACHED_STATEMENTS: usize = 32;
 
+/// After so many commits without a sync, or so many bytes in them, the write-ahead log is
+/// copied to the file.
+const UNSYNCED_COMMITS: usize = 1024;
+const UNSYNCED_BYTES: usize = 16 << 20;
+
+/// SQLite's default for `PRAGMA wal_autocheckpoint`, in pages.
+const AUTOCHECKPOINT: u32 = 1000;
+
 /// A connection, and what is known of its state.
 #[derive(Debug)]
 pub(super) struct Session {
     connection: Connection,
     durability: Durability,
+    unsynced_commits: usize,
+    unsynced_bytes: usize,
 }
 
 impl Session {
@@ -55,6 +65,8 @@ impl Session {
         Ok(Self {
             connection,
             durability: Durability::Full,
+            unsynced_commits: 0,
+            unsynced_bytes: 0,
         })
     }
 
@@ -92,16 +104,44 @@ impl Session {
     }
 
     /// Makes commits from now on survive what `durability` says.
+    ///
+    /// Without syncs SQLite must not copy its log to the file: a power loss could then damage
+    /// what others committed durably. The log itself is safe without them, since its frames
+    /// have checksums.
     pub(super) fn set_durability(&mut self, durability: Durability) -> Result<(), rusqlite::Error> {
         if self.durability != durability {
-            self.connection.execute_batch(match durability {
-                Durability::Off => "PRAGMA synchronous = OFF",
-                Durability::Normal => "PRAGMA synchronous = NORMAL",
-                Durability::Full => "PRAGMA synchronous = FULL",
-            })?;
+            let (synchronous, autocheckpoint) = match durability {
+                Durability::Off => ("OFF", 0),
+                Durability::Normal => ("NORMAL", AUTOCHECKPOINT),
+                Durability::Full => ("FULL", AUTOCHECKPOINT),
+            };
+            self.connection.execute_batch(&format!(
+                "PRAGMA synchronous = {synchronous}; PRAGMA wal_autocheckpoint = {autocheckpoint}"
+            ))?;
             self.durability = durability;
         }
         Ok(())
+    }
+
+    /// After commits of so many bytes: where they were not synced, copies the log to the file
+    /// now and then, with the syncs that this takes.
+    pub(super) fn committed(&mut self, commits: usize, bytes: usize) {
+        if self.durability != Durability::Off {
+            return;
+        }
+        self.unsynced_commits += commits;
+        self.unsynced_bytes += bytes;
+        if self.unsynced_commits >= UNSYNCED_COMMITS || self.unsynced_bytes >= UNSYNCED_BYTES {
+            (self.unsynced_commits, self.unsynced_bytes) = (0, 0);
+            let copied = self.set_durability(Durability::Normal).and_then(|()| {
+                self.value("PRAGMA wal_checkpoint(PASSIVE)", ())
+                    .map(|_: i64| ())
+            });
+            if let Err(error) = copied {
+                // The commits are safe in the log; the next ones try again.
+                tracing::debug!(%error, "the write-ahead log was not copied");
+            }
+        }
     }
 
     /// Ends the transaction, if one is open. After an error the connection is of no use.
@@ -110,6 +150,16 @@ impl Session {
             Ok(())
         } else {
             self.execute("ROLLBACK", ())
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // The last connection copies the log to the file when it closes. That takes syncs too,
+        // and if they cannot be asked for, there is nobody to tell.
+        if self.durability == Durability::Off {
+            let _ = self.set_durability(Durability::Normal);
         }
     }
 }
