@@ -13,6 +13,8 @@ mod memory;
 #[cfg(test)]
 mod refused_files;
 #[cfg(test)]
+mod refused_stores;
+#[cfg(test)]
 mod round_trip;
 #[cfg(test)]
 mod shell;
