@@ -532,3 +532,26 @@ fn a_store_put_back_to_an_older_state_is_noticed_by_open_connections() {
     db.execute_batch("UPDATE t SET n = n + 1").unwrap();
     assert_eq!(integer(&fresh, "SELECT n FROM t"), 3);
 }
+
+#[test]
+fn connections_of_a_process_share_their_page_cache() {
+    let store = TestStore::new();
+    let one = store.connect("app.db");
+    one.execute_batch("CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (7)")
+        .unwrap();
+    assert_eq!(integer(&one, "SELECT n FROM t"), 7);
+    // No page can be read from the store any more: page records stand under 'd', id, 'p'.
+    let file = Connection::open(store.path()).unwrap();
+    let damage = "UPDATE kv SET value = x'ff' WHERE substr(key, 1, 1) = x'64' \
+                  AND substr(key, 10, 1) = x'70'";
+    assert!(file.execute(damage, []).unwrap() > 0);
+    let two = store.connect("app.db");
+    assert_eq!(integer(&two, "SELECT n FROM t"), 7);
+    drop((one, two));
+    let reopened = store.try_connect("app.db", "");
+    let read = reopened.and_then(|db| db.execute_batch("SELECT n FROM t"));
+    assert!(
+        read.is_err(),
+        "the cache of a closed store is not used again"
+    );
+}

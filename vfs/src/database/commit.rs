@@ -1,8 +1,8 @@
 //! The commit: what `SQLITE_FCNTL_SYNC` does.
 
 use verso_pagestore::{
-    CommitId, CommitOutcome, CommitRequest, PageCount, PageNumber, PageSize, Participant, Snapshot,
-    Version, header,
+    CommitId, CommitOutcome, CommitRequest, PageCount, PageNumber, PageSize, PageWrite,
+    Participant, Snapshot, header,
 };
 
 use super::{Database, State, Write};
@@ -47,24 +47,9 @@ impl Database {
         let State::Writing(write) = &self.state else {
             return Err(VfsError::Unlocked);
         };
-        let (page_size, page_count, was_wal) = committed_shape(&write.overlay)?;
-        let base = |page| self.stored_page(&write.snapshot, page);
-        let mut writes = write.overlay.writes(page_size, page_count, base)?;
-        for first in writes
-            .iter_mut()
-            .filter(|write| write.number == PageNumber::FIRST)
-        {
-            let mut page = first.page.to_vec();
-            header::normalize(&mut page);
-            first.page = page.into();
-        }
-        let unchanged = write.snapshot.page_count.contains(PageNumber::FIRST)
-            && write.snapshot.page_size == Some(page_size);
-        if unchanged {
-            let old = self.stored_page(&write.snapshot, PageNumber::FIRST)?;
-            writes.retain(|write| write.number != PageNumber::FIRST || write.page != old);
-        }
         let snapshot = write.snapshot;
+        let (page_size, page_count, was_wal) = committed_shape(&write.overlay)?;
+        let writes = self.page_writes(write, page_size, page_count)?;
         let (outcome, id) = if writes.is_empty() {
             // Only counters changed: the transaction read its snapshot, and that is all.
             let outcome = CommitOutcome {
@@ -73,23 +58,13 @@ impl Database {
             };
             (outcome, snapshot.commit)
         } else {
-            let reads = self.delivered.clone();
-            let id = CommitId::random().map_err(|error| VfsError::Random(error.to_string()))?;
-            let participant = Participant {
+            self.send(Participant {
                 snapshot,
-                reads,
+                reads: self.delivered.clone(),
                 writes,
                 page_size,
                 page_count,
-            };
-            let request = CommitRequest {
-                id,
-                durability: self.settings.durability,
-                participants: vec![participant],
-            };
-            let outcome = self.store.pages()?.commit(&request)?;
-            self.keep_written(&request, outcome.version)?;
-            (outcome, id)
+            })?
         };
         self.validated = outcome.version;
         if self.settings.watches_data_version {
@@ -111,18 +86,51 @@ impl Database {
         })
     }
 
-    /// Puts the pages of a commit into the cache.
-    fn keep_written(&self, request: &CommitRequest, version: Version) -> Result<(), VfsError> {
-        for participant in &request.participants {
-            let database = self.cached(&participant.snapshot)?;
-            for write in &participant.writes {
-                let page = write.page.clone();
-                self.store
-                    .cache()
-                    .put(database, write.number, page, version, version);
-            }
+    /// The pages to send: page 1 as it is stored, and only if more of it than counters changed.
+    fn page_writes(
+        &self,
+        write: &Write,
+        page_size: PageSize,
+        page_count: PageCount,
+    ) -> Result<Vec<PageWrite>, VfsError> {
+        let snapshot = &write.snapshot;
+        let base = |page| self.stored_page(snapshot, page);
+        let mut writes = write.overlay.writes(page_size, page_count, base)?;
+        for first in writes
+            .iter_mut()
+            .filter(|write| write.number == PageNumber::FIRST)
+        {
+            let mut page = first.page.to_vec();
+            header::normalize(&mut page);
+            first.page = page.into();
         }
-        Ok(())
+        if snapshot.page_count > PageCount::ZERO && snapshot.page_size == Some(page_size) {
+            let old = self.stored_page(snapshot, PageNumber::FIRST)?;
+            writes.retain(|write| write.number != PageNumber::FIRST || write.page != old);
+        }
+        Ok(writes)
+    }
+
+    /// Commits to the store, and keeps the pages in the cache.
+    fn send(&self, participant: Participant) -> Result<(CommitOutcome, CommitId), VfsError> {
+        // Whatever can fail does so before the commit: after it, nothing may look like a refusal.
+        let id = CommitId::random().map_err(|error| VfsError::Random(error.to_string()))?;
+        let (cache, database) = (self.store.cache(), self.cached(&participant.snapshot)?);
+        let request = CommitRequest {
+            id,
+            durability: self.settings.durability,
+            participants: vec![participant],
+        };
+        let outcome = self.store.pages()?.commit(&request)?;
+        let version = outcome.version;
+        let writes = request
+            .participants
+            .into_iter()
+            .flat_map(|part| part.writes);
+        for PageWrite { number, page } in writes {
+            cache.put(database, number, page, version, version);
+        }
+        Ok((outcome, id))
     }
 
     /// Remembers that a commit failed, with the change counter that SQLite had written.
