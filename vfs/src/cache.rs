@@ -13,7 +13,7 @@ use roaring::RoaringBitmap;
 use verso_pagestore::{Changes, DatabaseId, Page, PageNumber, Version};
 
 /// Which open store of this process: two stores may hold copies of one database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct StoreKey(pub(crate) u64);
 
 /// A database in a store of this process.

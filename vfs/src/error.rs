@@ -3,10 +3,12 @@
 use std::cell::RefCell;
 use std::ffi::c_int;
 
+use crate::conflict::Conflict;
 use libsqlite3_sys as sqlite;
+
 use verso_pagestore::{
-    BeginError, CatalogueError, CommitError, MomentError, NameError, PageSize, ParseMomentError,
-    ReadError, StoreError, StoreUrlError,
+    BeginError, CatalogueError, CommitError, DatabaseName, LeaseError, MomentError, NameError,
+    PageSize, ParseMomentError, ReadError, StoreError, StoreUrlError,
 };
 
 /// Why a callback failed.
@@ -22,6 +24,8 @@ pub(crate) enum VfsError {
     Begin(#[from] BeginError),
     #[error(transparent)]
     Read(#[from] ReadError),
+    #[error("{0}: run it again")]
+    Conflict(Box<Conflict>),
     #[error(transparent)]
     Commit(#[from] CommitError),
     #[error(transparent)]
@@ -29,7 +33,33 @@ pub(crate) enum VfsError {
     #[error(transparent)]
     Moment(#[from] MomentError),
     #[error(transparent)]
+    Lease(#[from] LeaseError),
+    #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(
+        "another connection holds the writer lease of database {database}: try again, or give this \
+         one more patience with PRAGMA busy_timeout"
+    )]
+    Waited { database: DatabaseName },
+    #[error(
+        "the writer lease of database {database} was taken over, because this process had not renewed \
+         it in time; nothing of the transaction was committed: run it again"
+    )]
+    LeaseLost { database: DatabaseName },
+    #[error("database {database} was removed or replaced meanwhile: run the transaction again")]
+    Replaced { database: DatabaseName },
+    #[error(
+        "database {database} did not exist yet at the moment that this transaction reads: end the \
+         transaction and begin again"
+    )]
+    TooYoung { database: DatabaseName },
+    #[error("another connection holds the writer lease: run this statement again")]
+    Leased,
+    #[error(
+        "'{0}' is no kind of writers: use concurrent or queued (in the URI writers=, in the \
+         environment VERSO_WRITERS, or PRAGMA verso_writers)"
+    )]
+    Writers(String),
     #[error(
         "nolock=1 would read a database while it changes: leave it out, or use immutable=1 for \
          one fixed snapshot"
@@ -37,11 +67,22 @@ pub(crate) enum VfsError {
     NoLock,
     #[error("the snapshot was overtaken by another transaction: roll back, and run this one again")]
     Overtaken,
+    /// SQLite runs the statement again.
+    #[error("{}; the statement runs again", reason(.0))]
+    Repeat(Box<VfsError>),
+    /// A refusal of a transaction over several databases, all of which SQLite rolls back.
+    #[error("{0}")]
+    OfSeveral(Box<VfsError>),
+    #[error(
+        "{0} (other files of this transaction may have committed without this part: look before you run \
+         it again)"
+    )]
+    Unpublished(Box<VfsError>),
     #[error("{0} (RELEASE cannot end this transaction any more: ROLLBACK it)")]
     Release(Box<VfsError>),
     #[error(
-        "this connection reads one fixed snapshot and cannot write: open the database without at= and \
-         immutable="
+        "this connection only reads: open the database without at=, immutable= and mode=ro to write \
+         it"
     )]
     ReadOnly,
     #[error(
@@ -55,10 +96,19 @@ pub(crate) enum VfsError {
     )]
     WriteAheadLog,
     #[error(
-        "one transaction writes several databases, which Verso cannot commit atomically yet: write \
-         one database per transaction"
+        "one transaction uses databases of the stores {first} and {second}, which cannot commit \
+         together: use one store, or attach the database that is only read with immutable=1"
     )]
-    SeveralDatabases,
+    SeveralStores { first: String, second: String },
+    #[error("one transaction writes to a database through two attachments: use one of them")]
+    AttachedTwice,
+    #[error(
+        "the file {path}, by which a transaction over Verso databases and local files commits, could \
+         not be used ({error}): make the directory writable, or write them in two transactions"
+    )]
+    SuperJournal { path: String, error: std::io::Error },
+    #[error("the thread that renews writer leases could not be started: {0}")]
+    Thread(std::io::Error),
     #[error("SQLite wrote {length} bytes at offset {offset}, which is no page of a new database")]
     FirstWrite { offset: u64, length: usize },
     #[error("SQLite wrote without a lock")]
@@ -75,14 +125,36 @@ pub(crate) enum VfsError {
 
 impl VfsError {
     /// Whether the message says which database it is about.
-    pub(crate) const fn names_database(&self) -> bool {
+    pub(crate) fn names_database(&self) -> bool {
+        if let Self::Repeat(error) | Self::OfSeveral(error) | Self::Release(error) = self {
+            return error.names_database();
+        }
         matches!(
             self,
             Self::Name(_)
+                | Self::Conflict(_)
+                | Self::Waited { .. }
+                | Self::LeaseLost { .. }
+                | Self::Replaced { .. }
+                | Self::TooYoung { .. }
                 | Self::Begin(BeginError::NoSuchDatabase { .. })
                 | Self::Catalogue(_)
                 | Self::Moment(_)
         )
+    }
+
+    /// As a refusal of a transaction over several databases.
+    pub(crate) fn of_several(self) -> Self {
+        if matches!(self, Self::OfSeveral(_)) {
+            self
+        } else {
+            Self::OfSeveral(Box::new(self))
+        }
+    }
+
+    /// As a failure after SQLite's commit. SQLite must not go on with the pages it has.
+    pub(crate) fn unpublished(self) -> Self {
+        Self::Unpublished(Box::new(self))
     }
 
     /// The result code that SQLite gets.
@@ -93,23 +165,41 @@ impl VfsError {
             | Self::Commit(CommitError::Store(error))
             | Self::Catalogue(CatalogueError::Store(error))
             | Self::Moment(MomentError::Store(error))
+            | Self::Lease(LeaseError::Store(error))
             | Self::Store(error) => store_code(error),
-            Self::Commit(CommitError::Conflict(_)) | Self::Overtaken => {
-                sqlite::SQLITE_BUSY_SNAPSHOT
+            Self::Conflict(_)
+            | Self::Commit(CommitError::Conflict(_) | CommitError::LeaseLost { .. })
+            | Self::Lease(LeaseError::Lost { .. })
+            | Self::LeaseLost { .. }
+            | Self::Overtaken
+            | Self::Leased => sqlite::SQLITE_BUSY_SNAPSHOT,
+            // After SQLITE_BUSY_SNAPSHOT a second RELEASE would succeed, with nothing committed.
+            Self::Commit(CommitError::Leased { .. }) | Self::Waited { .. } | Self::Release(_) => {
+                sqlite::SQLITE_BUSY
             }
+            Self::Repeat(_) => sqlite::SQLITE_SCHEMA,
+            // Plain SQLITE_BUSY is not for a transaction with a super-journal (vdbeCommit).
+            Self::OfSeveral(error) => match error.code() {
+                sqlite::SQLITE_BUSY => sqlite::SQLITE_BUSY_SNAPSHOT,
+                code => code,
+            },
             Self::Commit(CommitError::TooLarge { .. }) | Self::TooManyPages(_) => {
                 sqlite::SQLITE_FULL
             }
             Self::Read(ReadError::Corrupt { .. }) => sqlite::SQLITE_CORRUPT,
             Self::ReadOnly => sqlite::SQLITE_READONLY,
-            // After SQLITE_BUSY_SNAPSHOT a second RELEASE would succeed, with nothing committed.
-            Self::Release(_) => sqlite::SQLITE_BUSY,
-            Self::SeveralDatabases => sqlite::SQLITE_ERROR,
+            // Not of the family of SQLITE_BUSY: no waiting helps.
+            Self::SeveralStores { .. }
+            | Self::AttachedTwice
+            | Self::TooYoung { .. }
+            | Self::Replaced { .. } => sqlite::SQLITE_ERROR,
             Self::Name(_)
             | Self::StoreUrl(_)
             | Self::ParseMoment(_)
             | Self::NoLock
             | Self::WriteAheadLog
+            | Self::Writers(_)
+            | Self::SuperJournal { .. }
             | Self::Catalogue(
                 CatalogueError::NoSuchDatabase { .. } | CatalogueError::Exists { .. },
             )
@@ -125,6 +215,9 @@ impl VfsError {
                 | CommitError::Unknown { .. },
             )
             | Self::Read(ReadError::Removed { .. })
+            | Self::Lease(LeaseError::Removed { .. })
+            | Self::Thread(_)
+            | Self::Unpublished(_)
             | Self::ExclusiveLocking
             | Self::FirstWrite { .. }
             | Self::Unlocked
@@ -132,6 +225,15 @@ impl VfsError {
             | Self::Random(_)
             | Self::Journal(_) => sqlite::SQLITE_IOERR,
         }
+    }
+}
+
+/// Why a statement lost, without what an application would have to do about it.
+fn reason(error: &VfsError) -> String {
+    if let VfsError::Conflict(conflict) = error {
+        conflict.to_string()
+    } else {
+        error.to_string()
     }
 }
 

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! A page read goes `ffi` → `database` (own writes) → `cache` → the page store; a commit
-//! goes `ffi` (`SQLITE_FCNTL_SYNC`) → `database` → `overlay` → the page store.
+//! goes `ffi` (`SQLITE_FCNTL_SYNC`) → `connection` → `database` → `overlay`, and as a
+//! `transaction` to the page store.
 //!
 //! # URI parameters
 //!
@@ -23,27 +24,44 @@
 //! | `vfs=verso` | use this VFS |
 //! | `store=URL` | which store; else the one of [`Options::store`], else `VERSO_STORE`, else `sqlite:verso.db` |
 //! | `at=MOMENT` | read the past: a version, a time such as `2026-01-31T12:00:00Z`, or `-15m` |
+//! | `writers=MODE` | `concurrent` or `queued`; else `VERSO_WRITERS`, else `concurrent`. Later: `PRAGMA verso_writers` |
 //! | `mode=ro`, `mode=rw` | as in SQLite: read only (follows new commits); do not create |
 //! | `immutable=1` | read only, stays at the newest version of when it was opened |
 //! | `nolock=1` | refused: it would read a database while it changes |
 
 mod cache;
+mod conflict;
+mod connection;
 mod database;
 mod error;
 mod ffi;
+mod joint;
 mod journal;
+mod lease;
 mod open;
 mod overlay;
+mod owner;
 mod pragma;
 mod process;
+mod renewer;
 mod sql;
+mod statement;
+mod transaction;
 
 use std::ffi::c_int;
 use std::sync::Arc;
+use std::time::Duration;
 
 use verso_pagestore::{PageStore, StoreError, StoreUrl};
 
+/// The code in this page must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/transactions.md")]
+struct Transactions;
+
+pub use conflict::{Conflict, Owner, last_conflict};
 pub use error::{last_error, last_error_of};
+pub use ffi::register_with;
 
 /// Opens the store that a URL names.
 pub type StoreOpener = fn(&StoreUrl) -> Result<Arc<dyn PageStore>, StoreError>;
@@ -61,10 +79,13 @@ pub struct Options {
     /// Size of the page cache in bytes. The process has one cache; the first database that
     /// it opens decides.
     pub cache_bytes: u64,
+    /// For how long others must see no sign of life of this process before they take over a
+    /// writer lease that it holds. Less than 100 ms counts as 100 ms. Whole milliseconds.
+    pub lease_time_to_live: Duration,
 }
 
 impl Options {
-    /// The VFS `verso` with a page cache of 64 MiB.
+    /// The VFS `verso` with a page cache of 64 MiB, and leases that live 5 seconds.
     #[must_use]
     pub fn new(opener: StoreOpener) -> Self {
         Self {
@@ -72,6 +93,7 @@ impl Options {
             name: "verso".to_owned(),
             store: None,
             cache_bytes: 64 << 20,
+            lease_time_to_live: Duration::from_secs(5),
         }
     }
 }
@@ -85,6 +107,12 @@ pub enum RegisterError {
     /// SQLite has no VFS for the files of this platform, on which temporary files depend.
     #[error("this SQLite library has no VFS of its own")]
     NoPlatform,
+    /// The SQLite library is too old, or built without something that the VFS depends on.
+    #[error("this SQLite library has no function {name}: use a newer one")]
+    MissingFunction {
+        /// The name of the function.
+        name: &'static str,
+    },
     /// SQLite refused.
     #[error("SQLite did not register the VFS: result code {0}")]
     Refused(c_int),

@@ -4,8 +4,11 @@ use verso_pagestore::{
     BeginError, CatalogueError, DatabaseName, Moment, Snapshot, StoreUrl, UnixMillis,
 };
 
+use std::time::Duration;
+
 use crate::Options;
 use crate::error::VfsError;
+use crate::pragma::{Settings, Writers};
 use crate::process::StoreHandle;
 
 /// What SQLite asks for.
@@ -22,6 +25,8 @@ pub(crate) struct Parameters {
     pub(crate) store: Option<String>,
     /// `at=MOMENT`
     pub(crate) at: Option<String>,
+    /// `writers=MODE`
+    pub(crate) writers: Option<String>,
     /// `immutable=1`: SQLite will take no locks, so one snapshot must serve.
     pub(crate) immutable: bool,
     /// `nolock=1`
@@ -43,7 +48,15 @@ pub(crate) struct Opened {
     pub(crate) store: StoreHandle,
     pub(crate) follow: Follow,
     pub(crate) read_only: bool,
+    pub(crate) settings: Settings,
+    pub(crate) lease_time_to_live: Duration,
 }
+
+/// The environment variable that says how the writers of a process take turns.
+const WRITERS_ENVIRONMENT_VARIABLE: &str = "VERSO_WRITERS";
+
+/// A shorter time to live would be lost by a holder that is merely slow.
+const SHORTEST_TIME_TO_LIVE: Duration = Duration::from_millis(100);
 
 /// Opens a database, and creates it if it is missing and SQLite asks for that.
 pub(crate) fn open(
@@ -55,6 +68,7 @@ pub(crate) fn open(
     if parameters.no_lock {
         return Err(VfsError::NoLock);
     }
+    let writers = writers(parameters)?;
     let url = store_url(options, parameters)?.absolute();
     let store = StoreHandle::open(url, options.opener, options.cache_bytes)?;
     let pages = store.pages()?;
@@ -85,7 +99,17 @@ pub(crate) fn open(
         store,
         follow,
         read_only,
+        settings: Settings::new(writers),
+        lease_time_to_live: options.lease_time_to_live.max(SHORTEST_TIME_TO_LIVE),
     })
+}
+
+fn writers(parameters: &Parameters) -> Result<Writers, VfsError> {
+    let by_environment = || std::env::var(WRITERS_ENVIRONMENT_VARIABLE).ok();
+    match parameters.writers.clone().or_else(by_environment) {
+        Some(text) => Writers::parse(&text).ok_or(VfsError::Writers(text)),
+        None => Ok(Writers::default()),
+    }
 }
 
 fn store_url(options: &Options, parameters: &Parameters) -> Result<StoreUrl, VfsError> {

@@ -1,16 +1,47 @@
 //! Pragmas that the VFS answers or watches.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 use verso_pagestore::Durability;
 
+use crate::error::VfsError;
+
 /// What to do with a pragma.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum PragmaAnswer {
     /// SQLite goes on with it.
     PassOn,
     /// The VFS answers it with one row of one column.
     Row(CString),
+    /// It fails, for this reason.
+    Failure(VfsError),
+}
+
+/// How the write transactions of a connection meet those of others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Writers {
+    /// They run at once, and of two that conflict one is refused at its commit.
+    #[default]
+    Concurrent,
+    /// Each takes the writer lease at its first write, so that its commit is not refused.
+    Queued,
+}
+
+impl Writers {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        match text.to_ascii_lowercase().as_str() {
+            "concurrent" => Some(Self::Concurrent),
+            "queued" => Some(Self::Queued),
+            _ => None,
+        }
+    }
+
+    const fn name(self) -> &'static CStr {
+        match self {
+            Self::Concurrent => c"concurrent",
+            Self::Queued => c"queued",
+        }
+    }
 }
 
 /// What a connection's pragmas have set.
@@ -25,9 +56,18 @@ pub(crate) struct Settings {
     is_off: bool,
     /// Whether the connection has ever looked at `PRAGMA data_version`, or FTS5 has for it.
     pub(crate) watches_data_version: bool,
+    /// How its write transactions meet those of others.
+    pub(crate) writers: Writers,
 }
 
 impl Settings {
+    pub(crate) fn new(writers: Writers) -> Self {
+        Self {
+            writers,
+            ..Self::default()
+        }
+    }
+
     /// Handles `PRAGMA name = value`. `in_transaction` says that SQLite will refuse to
     /// change `synchronous` now.
     pub(crate) fn pragma(
@@ -48,6 +88,15 @@ impl Settings {
                     self.durability = durability(level);
                 }
                 PragmaAnswer::PassOn
+            }
+            "verso_writers" => {
+                if let Some(text) = value {
+                    match Writers::parse(text) {
+                        Some(writers) => self.writers = writers,
+                        None => return PragmaAnswer::Failure(VfsError::Writers(text.to_owned())),
+                    }
+                }
+                row(self.writers.name())
             }
             "data_version" => {
                 self.watches_data_version = true;
@@ -79,7 +128,7 @@ impl Settings {
     }
 }
 
-fn row(text: &std::ffi::CStr) -> PragmaAnswer {
+fn row(text: &CStr) -> PragmaAnswer {
     PragmaAnswer::Row(text.to_owned())
 }
 
@@ -113,6 +162,15 @@ fn durability(level: &str) -> Durability {
 mod tests {
     use super::*;
 
+    /// The text of the answer or of the failure; `None` if SQLite goes on with it.
+    fn answer(settings: &mut Settings, name: &str, value: Option<&str>) -> Option<String> {
+        match settings.pragma(name, value, false) {
+            PragmaAnswer::PassOn => None,
+            PragmaAnswer::Row(text) => Some(text.into_string().unwrap()),
+            PragmaAnswer::Failure(error) => Some(error.to_string()),
+        }
+    }
+
     #[test]
     fn synchronous_is_read_as_sqlite_reads_it() {
         for (text, expected) in [
@@ -131,12 +189,8 @@ mod tests {
         ] {
             let mut settings = Settings::default();
             assert_eq!(settings.durability, Durability::Full, "SQLite's default");
-            let answer = settings.pragma("Synchronous", Some(text), false);
-            assert_eq!(
-                (answer, settings.durability),
-                (PragmaAnswer::PassOn, expected),
-                "{text}"
-            );
+            assert_eq!(answer(&mut settings, "Synchronous", Some(text)), None);
+            assert_eq!(settings.durability, expected, "{text}");
         }
     }
 
@@ -151,35 +205,35 @@ mod tests {
     #[test]
     fn wal_is_answered_and_remembered() {
         let mut settings = Settings::default();
-        assert_eq!(
-            settings.pragma("journal_mode", None, false),
-            PragmaAnswer::PassOn
-        );
-        assert_eq!(
-            settings.pragma("journal_mode", Some("WAL"), false),
-            row(c"wal")
-        );
-        assert_eq!(settings.pragma("journal_mode", None, false), row(c"wal"));
-        assert_eq!(
-            settings.pragma("journal_mode", Some("delete"), false),
-            PragmaAnswer::PassOn
-        );
-        assert_eq!(
-            settings.pragma("journal_mode", None, false),
-            PragmaAnswer::PassOn
-        );
+        let mut mode = |value| answer(&mut settings, "journal_mode", value);
+        assert_eq!(mode(None), None);
+        assert_eq!(mode(Some("WAL")).as_deref(), Some("wal"));
+        assert_eq!(mode(None).as_deref(), Some("wal"));
+        assert_eq!(mode(Some("delete")), None);
+        assert_eq!(mode(None), None);
     }
 
     #[test]
     fn exclusive_locking_is_declined() {
         let mut settings = Settings::default();
+        let mut mode = |value| answer(&mut settings, "locking_mode", Some(value));
+        assert_eq!(mode("EXCLUSIVE").as_deref(), Some("normal"));
+        assert_eq!(mode("normal"), None);
+    }
+
+    #[test]
+    fn writers_are_set_and_told() {
+        let mut settings = Settings::default();
+        let mut writers = |value| answer(&mut settings, "Verso_Writers", value);
+        assert_eq!(writers(None).as_deref(), Some("concurrent"));
+        assert_eq!(writers(Some("QUEUED")).as_deref(), Some("queued"));
+        assert_eq!(writers(None).as_deref(), Some("queued"));
+        let message = writers(Some("none")).unwrap();
+        assert!(message.contains("use concurrent or queued"));
         assert_eq!(
-            settings.pragma("locking_mode", Some("EXCLUSIVE"), false),
-            row(c"normal")
-        );
-        assert_eq!(
-            settings.pragma("locking_mode", Some("normal"), false),
-            PragmaAnswer::PassOn
+            settings.writers,
+            Writers::Queued,
+            "bad input changes nothing"
         );
     }
 }

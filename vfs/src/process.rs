@@ -1,4 +1,4 @@
-//! What a process shares: its open stores and its page cache.
+//! What a process shares: its open stores, its page cache, its connections and their leases.
 //!
 //! A forked child must use neither the threads nor the files of its parent, so every
 //! process has its own [`Process`], found by process id.
@@ -12,10 +12,14 @@ use verso_pagestore::{PageStore, StoreError, StoreUrl};
 
 use crate::StoreOpener;
 use crate::cache::{PageCache, StoreKey};
+use crate::connection::Connections;
+use crate::joint::Joints;
+use crate::lease::Leases;
 
 /// A store that this process has open. It is closed with the last database that uses it.
 pub(crate) struct OpenStore {
     pub(crate) key: StoreKey,
+    pub(crate) url: StoreUrl,
     pub(crate) store: Arc<dyn PageStore>,
 }
 
@@ -25,8 +29,9 @@ pub(crate) struct Process {
     pub(crate) stores: Mutex<HashMap<StoreUrl, Weak<OpenStore>>>,
     pub(crate) cache: PageCache,
     cache_bytes: u64,
-    /// How many databases each connection is writing, by the connection's address.
-    writers: Mutex<HashMap<usize, usize>>,
+    pub(crate) leases: Leases,
+    pub(crate) connections: Connections,
+    pub(crate) joints: Joints,
     /// The process that was forked from this one, in that process's memory only.
     child: OnceLock<Box<Process>>,
 }
@@ -41,7 +46,9 @@ impl Process {
             stores: Mutex::default(),
             cache: PageCache::new(cache_bytes),
             cache_bytes,
-            writers: Mutex::default(),
+            leases: Leases::default(),
+            connections: Connections::default(),
+            joints: Joints::default(),
             child: OnceLock::new(),
         }
     }
@@ -55,6 +62,11 @@ impl Process {
             process = process.child.get_or_init(|| Box::new(Self::new(bytes)));
         }
         process
+    }
+
+    /// Whether it is that of the running process, and not of its parent.
+    pub(crate) fn is_current(&self) -> bool {
+        self.id == std::process::id()
     }
 
     /// That of the running process, if any database was opened in it.
@@ -79,29 +91,14 @@ impl Process {
         }
         let store = opener(url)?;
         let key = StoreKey(NEXT_STORE.fetch_add(1, Ordering::Relaxed));
-        let open = Arc::new(OpenStore { key, store });
+        let open = Arc::new(OpenStore {
+            key,
+            url: url.clone(),
+            store,
+        });
         stores.retain(|_, store| store.strong_count() > 0);
         stores.insert(url.clone(), Arc::downgrade(&open));
         Ok(open)
-    }
-
-    /// Counts one more database that the connection at this address writes.
-    pub(crate) fn count_writer(&self, connection: usize) {
-        *self.writers.lock().entry(connection).or_default() += 1;
-    }
-
-    /// Counts one less.
-    pub(crate) fn uncount_writer(&self, connection: usize) {
-        let mut writers = self.writers.lock();
-        match writers.get_mut(&connection) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => drop(writers.remove(&connection)),
-        }
-    }
-
-    /// How many databases the connection writes.
-    pub(crate) fn writers(&self, connection: usize) -> usize {
-        self.writers.lock().get(&connection).copied().unwrap_or(0)
     }
 
     /// Before a fork: closes the files of all stores, and lets none be opened.
@@ -186,7 +183,19 @@ impl StoreHandle {
     }
 
     fn is_inherited(&self) -> bool {
-        self.process.id != std::process::id()
+        !self.process.is_current()
+    }
+
+    /// The open store itself, for what outlives a single request.
+    pub(crate) fn share(&self) -> Result<&Arc<OpenStore>, StoreError> {
+        self.pages()?;
+        self.open
+            .as_ref()
+            .ok_or_else(|| self.unusable(NOT_REOPENED))
+    }
+
+    pub(crate) fn current_process(&self) -> &'static Process {
+        Process::current(self.process.cache_bytes)
     }
 
     pub(crate) fn cache(&self) -> &'static PageCache {

@@ -11,6 +11,24 @@ pub(crate) fn begins_with_keyword(statement: &[u8], keyword: &[u8]) -> bool {
     ends && word.eq_ignore_ascii_case(keyword)
 }
 
+/// Whether a word stands anywhere in a text, in any case.
+pub(crate) fn contains_ignoring_case(text: &[u8], word: &[u8]) -> bool {
+    text.windows(word.len())
+        .any(|part| part.eq_ignore_ascii_case(word))
+}
+
+/// Whether a text may call a function of this name, or of one that ends so.
+pub(crate) fn calls_function(text: &[u8], name: &[u8]) -> bool {
+    // What may stand between a name, quoted or not, and its parenthesis. Of comments, the
+    // first character is enough.
+    let is_between = |byte: u8| byte.is_ascii_whitespace() || b"\"`]".contains(&byte);
+    text.windows(name.len()).enumerate().any(|(begin, part)| {
+        let after = text.get(begin + name.len()..).unwrap_or_default();
+        let next = after.iter().find(|byte| !is_between(**byte));
+        part.eq_ignore_ascii_case(name) && next.is_some_and(|next| b"(/-".contains(next))
+    })
+}
+
 /// A byte order mark, which SQLite takes for white space.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 

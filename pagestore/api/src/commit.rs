@@ -4,7 +4,7 @@ use std::fmt;
 
 use roaring::RoaringBitmap;
 
-use crate::{Page, PageCount, PageNumber, PageSize, Snapshot, UnixMillis, Version};
+use crate::{Lease, Page, PageCount, PageNumber, PageSize, Snapshot, UnixMillis, Version};
 
 /// The identity of one commit, chosen at random by the client.
 ///
@@ -87,6 +87,16 @@ pub struct Participant {
     /// The read set: numbers of all pages that the transaction depends on. The commit is
     /// refused if any of them changed after the snapshot.
     pub reads: RoaringBitmap,
+    /// The writer lease that the transaction holds. It ends with the commit, and without it
+    /// a commit that changes the database is refused while somebody else holds it.
+    pub lease: Option<Lease>,
+    /// What the transaction changes; `None` if it only read.
+    pub change: Option<Change>,
+}
+
+/// What a transaction does to one database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
     /// The write set, at most one entry a page. Pages beyond `page_count` are ignored.
     /// Every page between the old and the new size must be here, and every page of the
     /// database if the page size changes.
@@ -104,7 +114,8 @@ pub struct CommitRequest {
     pub id: CommitId,
     /// What the commit must survive once acknowledged.
     pub durability: Durability,
-    /// The databases that take part; at most one entry a database.
+    /// The databases that take part; at most one entry a database, and a change in at least
+    /// one of them.
     pub participants: Vec<Participant>,
 }
 

@@ -129,6 +129,22 @@ pub enum CommitError {
          it was committed: run it again", .0.winner, .0.page
     )]
     Conflict(Conflict),
+    /// Somebody else holds the writer lease of a database. The same request may succeed
+    /// once it is free.
+    #[error("another connection holds the writer lease of database {database}; try again")]
+    Leased {
+        /// The database.
+        database: DatabaseId,
+    },
+    /// The transaction held the writer lease of a database, and somebody else took it over.
+    #[error(
+        "the writer lease of database {database} was taken over, because this process had not \
+         renewed it in time; nothing of the transaction was committed: run it again"
+    )]
+    LeaseLost {
+        /// The database.
+        database: DatabaseId,
+    },
     /// The database was removed after the snapshot was taken.
     #[error("database {database} was removed before this transaction committed")]
     Removed {
@@ -164,6 +180,26 @@ pub enum CommitError {
         /// Why the result could not be learnt.
         reason: String,
     },
+}
+
+/// A request for a writer lease failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LeaseError {
+    /// The database was removed.
+    #[error("database {database} was removed")]
+    Removed {
+        /// The database.
+        database: DatabaseId,
+    },
+    /// The lease is not held any more: it was taken over, or given back.
+    #[error("the writer lease of database {database} was lost")]
+    Lost {
+        /// The database.
+        database: DatabaseId,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// An operation on the catalogue failed. It changed nothing, unless the store says that it

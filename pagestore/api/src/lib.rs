@@ -13,6 +13,7 @@ mod commit;
 mod database;
 mod error;
 pub mod header;
+mod lease;
 mod moment;
 mod page;
 mod store;
@@ -20,13 +21,15 @@ mod store_url;
 mod version;
 
 pub use commit::{
-    CommitId, CommitOutcome, CommitRecord, CommitRequest, Durability, PageWrite, Participant,
+    Change, CommitId, CommitOutcome, CommitRecord, CommitRequest, Durability, PageWrite,
+    Participant,
 };
 pub use database::{DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, NameError};
 pub use error::{
-    BeginError, CatalogueError, CommitError, Conflict, LoadError, MomentError, ReadError,
-    StoreError,
+    BeginError, CatalogueError, CommitError, Conflict, LeaseError, LoadError, MomentError,
+    ReadError, StoreError,
 };
+pub use lease::{Lease, LeaseAnswer, LeaseId, LeaseRequest, LeaseView, Ticket};
 pub use moment::{Moment, ParseMomentError, UnixMillis};
 pub use page::{InvalidPageSize, Page, PageCount, PageNumber, PageSize, VersionedPage};
 pub use roaring::RoaringBitmap;

@@ -56,6 +56,9 @@ pub enum Moment {
     /// that are closer to each other than their clocks agree may be taken in either order;
     /// a version is exact.
     Time(UnixMillis),
+    /// What a transaction of the key-value store sees that reads at this version of it: the
+    /// same moment for all databases of the store.
+    ReadVersion(u64),
 }
 
 /// A text does not name a moment.
@@ -129,6 +132,7 @@ impl fmt::Display for Moment {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Version(version) => version.fmt(formatter),
+            Self::ReadVersion(version) => write!(formatter, "read version {version}"),
             Self::Time(time) => time.fmt(formatter),
         }
     }

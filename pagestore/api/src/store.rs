@@ -4,9 +4,9 @@ use roaring::RoaringBitmap;
 
 use crate::{
     BeginError, CatalogueError, CommitError, CommitId, CommitOutcome, CommitRecord, CommitRequest,
-    DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, LoadError, Moment, MomentError,
-    PageCount, PageNumber, PageSize, PageWrite, ReadError, Snapshot, StoreError, Version,
-    VersionedPage,
+    DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, Lease, LeaseAnswer, LeaseError,
+    LeaseRequest, LoadError, Moment, MomentError, PageCount, PageNumber, PageSize, PageWrite,
+    ReadError, Snapshot, StoreError, Ticket, Version, VersionedPage,
 };
 
 /// The version up to which a client knows a database's changes.
@@ -114,9 +114,46 @@ pub trait PageStore: Send + Sync {
     /// every further answer is the same version.
     ///
     /// # Errors
-    /// If a page of a read set has changed, a database is gone, the transaction is too
-    /// large, or the store fails or cannot tell whether the transaction was committed.
+    /// If a page of a read set has changed, somebody else holds the writer lease of a database
+    /// that is changed, a lease of the request was lost, a database is gone, the request
+    /// contradicts itself, the transaction is too large, or the store fails or cannot tell
+    /// whether the transaction was committed.
     fn commit(&self, request: &CommitRequest) -> Result<CommitOutcome, CommitError>;
+
+    /// Makes the checks of [`commit`](PageStore::commit), and changes nothing. What it says of
+    /// databases whose lease the transaction holds stays true while it holds them.
+    ///
+    /// # Errors
+    /// As for [`commit`](PageStore::commit).
+    fn validate(&self, request: &CommitRequest) -> Result<(), CommitError>;
+
+    /// Asks for a database's writer lease, or for news about it.
+    ///
+    /// Never waits for a holder. Whoever comes first gets it first: a client that must wait has
+    /// a place in the queue from its first request on.
+    ///
+    /// # Errors
+    /// If the database was removed, or the store fails.
+    fn lease(&self, request: &LeaseRequest) -> Result<LeaseAnswer, LeaseError>;
+
+    /// Moves the lease's beat, so that nobody takes it over. To be called several times within
+    /// its time to live.
+    ///
+    /// # Errors
+    /// If the lease is lost, or the store fails.
+    fn renew_lease(&self, lease: &Lease) -> Result<(), LeaseError>;
+
+    /// Gives a lease back, as a commit under it does too. One that was lost needs nothing.
+    ///
+    /// # Errors
+    /// If the store fails.
+    fn release_lease(&self, lease: &Lease) -> Result<(), LeaseError>;
+
+    /// Gives up a place in the queue for a lease.
+    ///
+    /// # Errors
+    /// If the store fails.
+    fn leave_queue(&self, database: DatabaseId, ticket: Ticket) -> Result<(), LeaseError>;
 
     /// The state of a database at a moment in its past.
     ///

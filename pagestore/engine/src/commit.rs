@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use verso_pagestore::{
-    CommitError, CommitOutcome, CommitRecord, CommitRequest, Conflict, PageNumber, PageWrite,
-    Participant, RoaringBitmap, Version, header,
+    Change, CommitError, CommitId, CommitOutcome, CommitRecord, CommitRequest, Conflict,
+    DatabaseId, PageNumber, PageWrite, Participant, RoaringBitmap, Snapshot, Version, header,
 };
 
 use crate::kv::{Isolation, KeyRange, Kv, KvError, KvTransaction, RangeQuery, RunError};
@@ -28,6 +28,14 @@ impl<K: Kv> Engine<K> {
         request: &CommitRequest,
     ) -> Result<CommitOutcome, CommitError> {
         validate(request)?;
+        if request
+            .participants
+            .iter()
+            .all(|part| part.change.is_none())
+        {
+            let reason = "it changes no database".into();
+            return Err(CommitError::Invalid { reason });
+        }
         let mut unknown = None;
         let mut last = KvError::Conflict;
         for _ in 0..ATTEMPTS {
@@ -48,22 +56,34 @@ impl<K: Kv> Engine<K> {
         Err(self.commit_error(last, unknown))
     }
 
+    /// The checks of a commit, and nothing else.
+    pub(crate) fn validate_transaction(&self, request: &CommitRequest) -> Result<(), CommitError> {
+        validate(request)?;
+        let checked = || {
+            let mut transaction = self.kv.begin()?;
+            self.check_all(&mut transaction, request).map(|_| ())
+        };
+        self.finish(checked())
+    }
+
     fn attempt(&self, request: &CommitRequest) -> Result<CommitOutcome, RunError<CommitError>> {
         let mut transaction = self.kv.begin()?;
-        let mut since = Vec::with_capacity(request.participants.len());
-        for participant in &request.participants {
-            since.push(self.commits_since(&mut transaction, participant)?);
-        }
-        if let Some(version) = committed_before(request, &since) {
+        if let Some(version) = self.check_all(&mut transaction, request)? {
             return Ok(CommitOutcome {
                 version,
                 read_version: transaction.read_version()?,
             });
         }
-        for (participant, commits) in request.participants.iter().zip(&since) {
-            check(participant, commits).map_err(RunError::Abort)?;
+        for participant in &request.participants {
             guard(&mut transaction, request, participant)?;
-            self.apply(&mut transaction, request, participant);
+            let database = participant.snapshot.database;
+            if participant.lease.is_some() {
+                let record = self.lease_record::<CommitError>(&mut transaction, database)?;
+                transaction.set(&keys::lease(database), &record.released().encode());
+            }
+            if let Some(change) = &participant.change {
+                self.apply(&mut transaction, request.id, database, change);
+            }
         }
         let committed = transaction.commit(request.durability)?;
         let version = committed
@@ -73,6 +93,47 @@ impl<K: Kv> Engine<K> {
             version,
             read_version: committed.read_version,
         })
+    }
+
+    /// Whether the transaction may commit. The answer is the version that it made, if an
+    /// earlier attempt took effect.
+    fn check_all(
+        &self,
+        transaction: &mut K::Transaction,
+        request: &CommitRequest,
+    ) -> Result<Option<Version>, RunError<CommitError>> {
+        let mut since = Vec::with_capacity(request.participants.len());
+        for participant in &request.participants {
+            since.push(self.commits_since(transaction, participant)?);
+        }
+        if let Some(version) = committed_before(request, &since) {
+            return Ok(Some(version));
+        }
+        for (participant, commits) in request.participants.iter().zip(&since) {
+            check(participant, commits).map_err(RunError::Abort)?;
+            self.check_lease(transaction, participant)?;
+        }
+        Ok(None)
+    }
+
+    /// Refuses a commit while somebody else holds the lease. What only reads a database
+    /// makes nobody lose there, and so need not wait for its writer.
+    fn check_lease(
+        &self,
+        transaction: &mut K::Transaction,
+        participant: &Participant,
+    ) -> Result<(), RunError<CommitError>> {
+        if participant.lease.is_none() && participant.change.is_none() {
+            return Ok(());
+        }
+        let database = participant.snapshot.database;
+        let record = self.lease_record::<CommitError>(transaction, database)?;
+        match &participant.lease {
+            Some(lease) if record.is_held_as(lease) => Ok(()),
+            Some(_) => Err(RunError::Abort(CommitError::LeaseLost { database })),
+            None if record.is_held() => Err(RunError::Abort(CommitError::Leased { database })),
+            None => Ok(()),
+        }
     }
 
     fn commits_since(
@@ -89,13 +150,13 @@ impl<K: Kv> Engine<K> {
     fn apply(
         &self,
         transaction: &mut K::Transaction,
-        request: &CommitRequest,
-        participant: &Participant,
+        id: CommitId,
+        database: DatabaseId,
+        change: &Change,
     ) {
-        let database = participant.snapshot.database;
         let mut pages = RoaringBitmap::new();
-        for write in &participant.writes {
-            if participant.page_count.contains(write.number) {
+        for write in &change.writes {
+            if change.page_count.contains(write.number) {
                 pages.insert(write.number.get());
                 let prefix = keys::page_prefix(database, write.number);
                 transaction.set_versionstamped(&prefix, &record::encode(&stored(write)));
@@ -103,9 +164,9 @@ impl<K: Kv> Engine<K> {
         }
         let commit = log::encode_commit(
             (self.clock)(),
-            request.id,
-            Some(participant.page_size),
-            participant.page_count,
+            id,
+            Some(change.page_size),
+            change.page_count,
             &pages,
         );
         transaction.set_versionstamped(&keys::log_prefix(database), &commit);
@@ -160,7 +221,6 @@ fn guard<T: KvTransaction>(
     {
         return Err(RunError::Abort(CommitError::Removed { database }));
     }
-    transaction.add_read_conflict(KeyRange::single(&keys::lease(database)));
     for range in conflict::ranges(&read_set(participant), MOST_CONFLICT_RANGES) {
         let page = |number| PageNumber::new(number).unwrap_or(PageNumber::FIRST);
         let (first, last) = (page(*range.start()), page(*range.end()));
@@ -172,13 +232,15 @@ fn guard<T: KvTransaction>(
     Ok(())
 }
 
-/// What a participant depends on: what it read, what it overwrites, and page 1, of which
-/// the size of the database is a part.
+/// What a participant depends on: what it read, and if it changes something also what it
+/// overwrites, and page 1, of which the size of the database is a part.
 fn read_set(participant: &Participant) -> RoaringBitmap {
     let mut reads = participant.reads.clone();
     reads.remove(0);
-    reads.extend(participant.writes.iter().map(|write| write.number.get()));
-    reads.insert(PageNumber::FIRST.get());
+    if let Some(change) = &participant.change {
+        reads.extend(change.writes.iter().map(|write| write.number.get()));
+        reads.insert(PageNumber::FIRST.get());
+    }
     reads
 }
 
@@ -195,47 +257,58 @@ pub(crate) fn stored(write: &PageWrite) -> Bytes {
 fn validate(request: &CommitRequest) -> Result<(), CommitError> {
     let invalid = |reason: String| Err(CommitError::Invalid { reason });
     let mut databases = BTreeSet::new();
-    if request.participants.is_empty() {
-        return invalid("it names no database".into());
-    }
     for participant in &request.participants {
         let database = participant.snapshot.database;
         if !databases.insert(database) {
             return invalid(format!("it names database {database} twice"));
         }
-        let mut pages = RoaringBitmap::new();
-        for PageWrite { number, page } in &participant.writes {
-            if page.len() != participant.page_size.length() {
-                return invalid(format!(
-                    "page {number} of database {database} has {} bytes, and the page size is {}",
-                    page.len(),
-                    participant.page_size
-                ));
-            }
-            if !pages.insert(number.get()) {
-                return invalid(format!(
-                    "it writes page {number} of database {database} twice"
-                ));
-            }
+        if participant
+            .lease
+            .is_some_and(|lease| lease.database != database)
+        {
+            return invalid(format!("its lease is not that of database {database}"));
         }
-        if let Some(page) = unwritten(participant, &pages) {
-            return invalid(format!(
-                "page {page} of database {database} is new and not written"
-            ));
+        if let Some(change) = &participant.change {
+            validate_change(&participant.snapshot, change)?;
         }
     }
     Ok(())
 }
 
+fn validate_change(snapshot: &Snapshot, change: &Change) -> Result<(), CommitError> {
+    let database = snapshot.database;
+    let invalid = |reason: String| Err(CommitError::Invalid { reason });
+    let mut pages = RoaringBitmap::new();
+    for PageWrite { number, page } in &change.writes {
+        if page.len() != change.page_size.length() {
+            return invalid(format!(
+                "page {number} of database {database} has {} bytes, and the page size is {}",
+                page.len(),
+                change.page_size
+            ));
+        }
+        if !pages.insert(number.get()) {
+            return invalid(format!(
+                "it writes page {number} of database {database} twice"
+            ));
+        }
+    }
+    match unwritten(snapshot, change, &pages) {
+        Some(page) => invalid(format!(
+            "page {page} of database {database} is new and not written"
+        )),
+        None => Ok(()),
+    }
+}
+
 /// A page that the database has after the commit, but of which no record of the right size
 /// would exist.
-fn unwritten(participant: &Participant, written: &RoaringBitmap) -> Option<u32> {
-    let snapshot = &participant.snapshot;
-    let kept = if snapshot.page_size == Some(participant.page_size) {
-        snapshot.page_count.get().min(participant.page_count.get())
+fn unwritten(snapshot: &Snapshot, change: &Change, written: &RoaringBitmap) -> Option<u32> {
+    let kept = if snapshot.page_size == Some(change.page_size) {
+        snapshot.page_count.get().min(change.page_count.get())
     } else {
         0
     };
-    let needed = (kept..participant.page_count.get()).map(|page| page + 1);
+    let needed = (kept..change.page_count.get()).map(|page| page + 1);
     needed.into_iter().find(|page| !written.contains(*page))
 }

@@ -46,6 +46,9 @@ impl<K: Kv> Engine<K> {
         let commit = match moment {
             Moment::Version(version) => self.at_version(&mut transaction, id, name, version)?,
             Moment::Time(time) => self.at_time(&mut transaction, id, name, time)?,
+            Moment::ReadVersion(read_version) => {
+                self.at_read_version(&mut transaction, id, name, read_version)?
+            }
         };
         Ok(snapshot(id, &commit, transaction.read_version()?))
     }
@@ -65,6 +68,25 @@ impl<K: Kv> Engine<K> {
             RunError::Abort(MomentError::NoSuchVersion {
                 name: name.clone(),
                 version,
+            })
+        })
+    }
+
+    /// The newest commit that a read version contains.
+    fn at_read_version(
+        &self,
+        transaction: &mut K::Transaction,
+        id: DatabaseId,
+        name: &DatabaseName,
+        read_version: u64,
+    ) -> Attempt<CommitRecord> {
+        let last = Version::from_commit(read_version, u16::MAX);
+        let query = RangeQuery::last(1, keys::log_until(id, last));
+        let commit = self.commits(transaction, &query)?.into_iter().next();
+        commit.ok_or_else(|| {
+            RunError::Abort(MomentError::NoSuchVersion {
+                name: name.clone(),
+                version: last,
             })
         })
     }

@@ -3,7 +3,9 @@
 //! Integers are big-endian, so that byte order is numeric order. `docs/format.md` has the
 //! table.
 
-use verso_pagestore::{CommitId, DatabaseId, DatabaseName, PageNumber, RecordPosition, Version};
+use verso_pagestore::{
+    CommitId, DatabaseId, DatabaseName, PageNumber, RecordPosition, Ticket, Version,
+};
 
 use crate::kv::KeyRange;
 
@@ -15,6 +17,7 @@ const INFO: u8 = b'i';
 const LOG: u8 = b'l';
 const PAGE: u8 = b'p';
 const LEASE: u8 = b'w';
+const QUEUE: u8 = b'q';
 const COMMIT: u8 = b'x';
 
 /// The format version of the store.
@@ -56,6 +59,27 @@ pub(crate) fn lease(id: DatabaseId) -> Vec<u8> {
     in_database(id, &[LEASE])
 }
 
+/// What a ticket's key begins with; its version follows.
+pub(crate) fn queue_prefix(id: DatabaseId) -> Vec<u8> {
+    in_database(id, &[QUEUE])
+}
+
+/// All tickets of those who wait for the lease, in the order of their turns.
+pub(crate) fn queue(id: DatabaseId) -> KeyRange {
+    KeyRange::prefix(&queue_prefix(id))
+}
+
+/// A ticket.
+pub(crate) fn ticket(id: DatabaseId, ticket: Ticket) -> Vec<u8> {
+    [queue_prefix(id).as_slice(), ticket.0.as_bytes()].concat()
+}
+
+/// The ticket in a ticket's key.
+pub(crate) fn ticket_position(key: &[u8]) -> Option<Ticket> {
+    key.last_chunk()
+        .map(|version| Ticket(Version::from_bytes(*version)))
+}
+
 /// A key that is never set: attempts at the same commit conflict on it.
 pub(crate) fn commit(id: DatabaseId, commit: CommitId) -> Vec<u8> {
     [in_database(id, &[COMMIT]).as_slice(), commit.as_bytes()].concat()
@@ -87,6 +111,12 @@ pub(crate) fn log_from(id: DatabaseId, from: Version) -> KeyRange {
 pub(crate) fn log_between(id: DatabaseId, from: Version, before: Version) -> KeyRange {
     let record = |version: Version| [log_prefix(id).as_slice(), version.as_bytes()].concat();
     KeyRange::new(record(from), record(before))
+}
+
+/// Commit records of versions up to `last`.
+pub(crate) fn log_until(id: DatabaseId, last: Version) -> KeyRange {
+    let record = [log_prefix(id).as_slice(), last.as_bytes()].concat();
+    KeyRange::new(log(id).begin, KeyRange::single(&record).end)
 }
 
 /// The database and version in a commit record's key.
@@ -159,6 +189,14 @@ mod tests {
         assert_eq!(name(&DatabaseName::new("a/b").unwrap()), b"na/b");
         assert_eq!(info(id), b"d\x01\x02\x03\x04\x05\x06\x07\x08i");
         assert_eq!(lease(id), b"d\x01\x02\x03\x04\x05\x06\x07\x08w");
+        assert_eq!(
+            ticket(id, Ticket(version)),
+            b"d\x01\x02\x03\x04\x05\x06\x07\x08q\0\0\0\0\0\0\0\x09\0\x01"
+        );
+        assert_eq!(
+            ticket_position(&ticket(id, Ticket(version))),
+            Some(Ticket(version))
+        );
         assert_eq!(log_prefix(id), b"d\x01\x02\x03\x04\x05\x06\x07\x08l");
         assert_eq!(
             page_prefix(id, page(258)),
@@ -204,6 +242,10 @@ mod tests {
         assert!(
             !log_after(id, version(3)).contains(&log(3))
                 && log_after(id, version(3)).contains(&log(4))
+        );
+        assert!(
+            log_until(id, version(3)).contains(&log(3))
+                && !log_until(id, version(3)).contains(&log(4))
         );
         assert!(database(id).contains(&info(id)) && database(id).contains(&log(u64::MAX)));
     }

@@ -11,6 +11,7 @@ mod commit;
 mod conflict;
 mod history;
 mod keys;
+mod lease;
 mod load;
 mod log;
 mod open;

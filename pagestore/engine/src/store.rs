@@ -2,9 +2,10 @@
 
 use verso_pagestore::{
     BeginError, Begun, CatalogueError, CommitError, CommitOutcome, CommitRecord, CommitRequest,
-    DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, LoadError, Moment, MomentError,
-    PageCount, PageNumber, PageSize, PageStore, PageWrite, ReadError, RecordPosition, Since,
-    Snapshot, StoreError, VerifyReport, Version, VersionedPage,
+    DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, Lease, LeaseAnswer, LeaseError,
+    LeaseRequest, LoadError, Moment, MomentError, PageCount, PageNumber, PageSize, PageStore,
+    PageWrite, ReadError, RecordPosition, Since, Snapshot, StoreError, Ticket, VerifyReport,
+    Version, VersionedPage,
 };
 
 use crate::Engine;
@@ -25,6 +26,26 @@ impl<K: Kv> PageStore for Engine<K> {
 
     fn commit(&self, request: &CommitRequest) -> Result<CommitOutcome, CommitError> {
         self.commit_transaction(request)
+    }
+
+    fn validate(&self, request: &CommitRequest) -> Result<(), CommitError> {
+        self.validate_transaction(request)
+    }
+
+    fn lease(&self, request: &LeaseRequest) -> Result<LeaseAnswer, LeaseError> {
+        self.ask_for_lease(request)
+    }
+
+    fn renew_lease(&self, lease: &Lease) -> Result<(), LeaseError> {
+        self.move_beat(lease)
+    }
+
+    fn release_lease(&self, lease: &Lease) -> Result<(), LeaseError> {
+        self.give_lease_back(lease)
+    }
+
+    fn leave_queue(&self, database: DatabaseId, ticket: Ticket) -> Result<(), LeaseError> {
+        self.clear_ticket(database, ticket)
     }
 
     fn snapshot_at(&self, name: &DatabaseName, moment: Moment) -> Result<Snapshot, MomentError> {

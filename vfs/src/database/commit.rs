@@ -1,40 +1,73 @@
-//! The commit: what `SQLITE_FCNTL_SYNC` does.
+//! The commit: what `SQLITE_FCNTL_SYNC` hands over, and what becomes of it.
+
+use std::sync::Arc;
 
 use verso_pagestore::{
-    CommitId, CommitOutcome, CommitRequest, PageCount, PageNumber, PageSize, PageWrite,
+    Change, CommitId, CommitOutcome, Durability, PageCount, PageNumber, PageSize, PageWrite,
     Participant, Snapshot, header,
 };
 
 use super::{Database, State, Write};
 use crate::error::VfsError;
+use crate::joint::{Joint, Verdict};
+use crate::open::Follow;
 use crate::overlay::Overlay;
+use crate::transaction::Part;
+
+/// A transaction that was handed over to be committed.
+pub(super) struct Staged {
+    pub(super) write: Write,
+    after: After,
+    /// The transaction over several databases that it belongs to, if any.
+    joint: Option<Arc<Joint>>,
+}
+
+/// What the database is once the transaction has committed.
+#[derive(Debug, Clone, Copy)]
+struct After {
+    /// The change counter that SQLite wrote.
+    counter: u32,
+    /// Whether SQLite wrote the header of a WAL-mode database.
+    was_wal: bool,
+    page_size: PageSize,
+    page_count: PageCount,
+}
 
 impl Database {
     /// Whether `SQLITE_FCNTL_SYNC` would commit.
     pub(crate) fn is_committing(&self) -> bool {
         match &self.state {
             State::Writing(write) => advanced_counter(write, self.counter).is_some(),
-            State::Idle | State::Reading(_) | State::Overtaken(_) | State::Committed(_) => false,
+            State::Idle
+            | State::Reading(_)
+            | State::Overtaken(_)
+            | State::Staged(_)
+            | State::Committed(_) => false,
         }
     }
 
     /// `SQLITE_FCNTL_SYNC`: SQLite has written all pages of a commit, or of a rollback that
-    /// had spilled. The change counter tells which.
-    pub(crate) fn sync(&mut self) -> Result<(), VfsError> {
-        let shown = self.counter;
-        let State::Writing(write) = &mut self.state else {
-            return Ok(());
+    /// had spilled. The change counter tells which. The answer is the commit.
+    pub(crate) fn stage(&mut self) -> Result<Option<(Part, Durability)>, VfsError> {
+        let State::Writing(write) = &self.state else {
+            return Ok(None);
         };
-        let Some(counter) = advanced_counter(write, shown) else {
-            return Ok(());
+        let Some(counter) = advanced_counter(write, self.counter) else {
+            return Ok(None);
         };
         if write.refused {
             return Err(VfsError::Overtaken);
         }
-        match self.commit(counter) {
-            Ok(snapshot) => {
-                self.state = State::Committed(snapshot);
-                Ok(())
+        match self.part(write, counter) {
+            Ok((part, after)) => {
+                if let State::Writing(write) = std::mem::replace(&mut self.state, State::Idle) {
+                    self.state = State::Staged(Staged {
+                        write,
+                        after,
+                        joint: None,
+                    });
+                }
+                Ok(Some((part, self.settings.durability)))
             }
             Err(error) => {
                 self.refuse(counter, &error);
@@ -43,47 +76,180 @@ impl Database {
         }
     }
 
-    fn commit(&mut self, counter: u32) -> Result<Snapshot, VfsError> {
-        let State::Writing(write) = &self.state else {
-            return Err(VfsError::Unlocked);
-        };
-        let snapshot = write.snapshot;
+    /// As [`stage`](Self::stage), in a transaction over several databases. What fails is rolled
+    /// back in all of them.
+    pub(crate) fn stage_in(
+        &mut self,
+        joint: &Arc<Joint>,
+    ) -> Result<Option<(Part, Durability)>, VfsError> {
+        let shown = self.counter;
+        self.stage().map_err(|error| {
+            if let State::Writing(write) = &mut self.state {
+                write.refused = true;
+                write.rolls_back = Some(Arc::clone(joint));
+                self.refused_counter = advanced_counter(write, shown);
+            }
+            joint.refuse();
+            error.of_several()
+        })
+    }
+
+    fn part(&self, write: &Write, counter: u32) -> Result<(Part, After), VfsError> {
         let (page_size, page_count, was_wal) = committed_shape(&write.overlay)?;
         let writes = self.page_writes(write, page_size, page_count)?;
-        let (outcome, id) = if writes.is_empty() {
-            // Only counters changed: the transaction read its snapshot, and that is all.
-            let outcome = CommitOutcome {
-                version: snapshot.version,
-                read_version: snapshot.read_version,
-            };
-            (outcome, snapshot.commit)
-        } else {
-            self.send(Participant {
+        // If only counters changed, the transaction read its snapshot, and that is all.
+        let change = (!writes.is_empty()).then_some(Change {
+            writes,
+            page_size,
+            page_count,
+        });
+        let after = After {
+            counter,
+            was_wal,
+            page_size,
+            page_count,
+        };
+        Ok((self.participant(write.snapshot, change)?, after))
+    }
+
+    fn participant(&self, snapshot: Snapshot, change: Option<Change>) -> Result<Part, VfsError> {
+        Ok(Part {
+            open: Arc::clone(self.store.share()?),
+            cached: self.cached(&snapshot)?,
+            participant: Participant {
                 snapshot,
                 reads: self.delivered.clone(),
-                writes,
-                page_size,
-                page_count,
-            })?
+                lease: None,
+                change,
+            },
+        })
+    }
+
+    /// The database as a part of a transaction that did not write it; `None` if it has no
+    /// part in it, or a fixed snapshot of the past.
+    pub(crate) fn as_reader(&self) -> Result<Option<Part>, VfsError> {
+        let snapshot = match &self.state {
+            State::Reading(snapshot) | State::Overtaken(snapshot) => *snapshot,
+            State::Writing(write) => write.snapshot,
+            State::Idle | State::Staged(_) | State::Committed(_) => return Ok(None),
         };
-        self.validated = outcome.version;
+        if self.follow != Follow::Newest || self.delivered.is_empty() {
+            return Ok(None);
+        }
+        self.participant(snapshot, None).map(Some)
+    }
+
+    /// What became of the commit; with no outcome, there was nothing to send.
+    pub(crate) fn committed(
+        &mut self,
+        result: Result<Option<(CommitOutcome, CommitId)>, VfsError>,
+    ) -> Result<(), VfsError> {
+        let state = std::mem::replace(&mut self.state, State::Idle);
+        let State::Staged(Staged { write, after, .. }) = state else {
+            self.state = state;
+            return Err(VfsError::Unlocked);
+        };
+        match result {
+            Ok(outcome) => {
+                self.accept(write.snapshot, after, outcome);
+                Ok(())
+            }
+            Err(error) => {
+                self.state = State::Writing(write);
+                self.refuse(after.counter, &error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether the transaction over several databases took this one in.
+    pub(crate) fn joined(
+        &mut self,
+        joint: &Arc<Joint>,
+        result: Result<(), VfsError>,
+    ) -> Result<(), VfsError> {
+        if let State::Staged(staged) = &mut self.state {
+            staged.joint = Some(Arc::clone(joint));
+        }
+        result.map_err(|error| {
+            joint.refuse();
+            self.settle();
+            error.of_several()
+        })
+    }
+
+    /// Learns what became of the transaction over several databases.
+    pub(crate) fn settle(&mut self) {
+        let verdict = match &self.state {
+            State::Staged(Staged {
+                joint: Some(joint), ..
+            }) => joint.verdict(),
+            State::Staged(_)
+            | State::Idle
+            | State::Reading(_)
+            | State::Overtaken(_)
+            | State::Writing(_)
+            | State::Committed(_) => return,
+        };
+        let state = std::mem::replace(&mut self.state, State::Idle);
+        let State::Staged(mut staged) = state else {
+            self.state = state;
+            return;
+        };
+        match verdict {
+            Verdict::Open => self.state = State::Staged(staged),
+            Verdict::Committed(outcome) => {
+                self.accept(staged.write.snapshot, staged.after, outcome);
+            }
+            Verdict::Refused => {
+                self.refused_counter = Some(staged.after.counter);
+                staged.write.refused = true;
+                // As long as a database rolls back, it must be able to find the super-journal.
+                staged.write.rolls_back = staged.joint;
+                self.state = State::Writing(staged.write);
+            }
+        }
+    }
+
+    /// Gives up a transaction that SQLite rolls back after it was handed over.
+    pub(super) fn abandon(&mut self) {
+        if let State::Staged(Staged {
+            joint: Some(joint), ..
+        }) = &self.state
+        {
+            joint.refuse();
+            self.settle();
+        }
+    }
+
+    fn accept(
+        &mut self,
+        snapshot: Snapshot,
+        after: After,
+        outcome: Option<(CommitOutcome, CommitId)>,
+    ) {
+        let (version, read_version, commit) = match outcome {
+            Some((outcome, id)) => (outcome.version, outcome.read_version, id),
+            None => (snapshot.version, snapshot.read_version, snapshot.commit),
+        };
+        self.validated = version;
         if self.settings.watches_data_version {
-            self.own.push(outcome.version);
+            self.own.push(version);
         }
         // A connection that wrote a WAL-mode header must read page 1 again, as it is stored.
-        self.counter = if was_wal {
-            counter.wrapping_add(1)
+        self.counter = if after.was_wal {
+            after.counter.wrapping_add(1)
         } else {
-            counter
+            after.counter
         };
-        Ok(Snapshot {
-            version: outcome.version,
-            commit: id,
-            read_version: outcome.read_version,
-            page_size: Some(page_size),
-            page_count,
+        self.state = State::Committed(Snapshot {
+            version,
+            commit,
+            read_version,
+            page_size: Some(after.page_size),
+            page_count: after.page_count,
             ..snapshot
-        })
+        });
     }
 
     /// The pages to send: page 1 as it is stored, and only if more of it than counters changed.
@@ -109,28 +275,6 @@ impl Database {
             writes.retain(|write| write.number != PageNumber::FIRST || write.page != old);
         }
         Ok(writes)
-    }
-
-    /// Commits to the store, and keeps the pages in the cache.
-    fn send(&self, participant: Participant) -> Result<(CommitOutcome, CommitId), VfsError> {
-        // Whatever can fail does so before the commit: after it, nothing may look like a refusal.
-        let id = CommitId::random().map_err(|error| VfsError::Random(error.to_string()))?;
-        let (cache, database) = (self.store.cache(), self.cached(&participant.snapshot)?);
-        let request = CommitRequest {
-            id,
-            durability: self.settings.durability,
-            participants: vec![participant],
-        };
-        let outcome = self.store.pages()?.commit(&request)?;
-        let version = outcome.version;
-        let writes = request
-            .participants
-            .into_iter()
-            .flat_map(|part| part.writes);
-        for PageWrite { number, page } in writes {
-            cache.put(database, number, page, version, version);
-        }
-        Ok((outcome, id))
     }
 
     /// Remembers that a commit failed, with the change counter that SQLite had written.

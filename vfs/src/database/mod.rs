@@ -4,20 +4,28 @@
 //! SHARED takes a snapshot, RESERVED begins to collect writes, `SQLITE_FCNTL_SYNC` commits.
 
 mod commit;
+mod conflict;
+mod lease;
 mod snapshot;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use roaring::RoaringBitmap;
 use verso_pagestore::{DatabaseName, Page, PageNumber, PageSize, Since, Snapshot, Version, header};
 
 use crate::cache::CachedDatabase;
 use crate::error::VfsError;
+use crate::joint::Joint;
 use crate::open::{Follow, Opened};
 use crate::overlay::{Overlay, Source, segments};
 use crate::pragma::Settings;
-use crate::process::StoreHandle;
+use crate::process::{Process, StoreHandle};
+use crate::statement::Scope;
+use commit::Staged;
+pub(crate) use snapshot::ReadMoment;
 
 /// Where a connection is in its transaction.
-#[derive(Debug)]
 enum State {
     /// No lock.
     Idle,
@@ -28,12 +36,23 @@ enum State {
     Overtaken(Snapshot),
     /// RESERVED or above: collects writes.
     Writing(Write),
+    /// RESERVED or above: the writes are handed over, and it is not known yet whether they
+    /// commit.
+    Staged(Staged),
     /// RESERVED or above, and the writes are committed: the snapshot is their version.
     Committed(Snapshot),
 }
 
+/// Which snapshot a transaction takes of a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Begin {
+    /// The newest.
+    Now,
+    /// Of the moment at which it reads another database.
+    At(ReadMoment),
+}
+
 /// A write transaction that has not committed.
-#[derive(Debug)]
 struct Write {
     snapshot: Snapshot,
     overlay: Overlay,
@@ -41,6 +60,8 @@ struct Write {
     before_batch: Option<Overlay>,
     /// Whether the commit was refused: only a rollback is left.
     refused: bool,
+    /// The transaction over several databases that is rolled back.
+    rolls_back: Option<Arc<Joint>>,
 }
 
 /// How much of a read was there. The rest of the buffer is zero.
@@ -65,6 +86,8 @@ pub(crate) struct Database {
     /// A change counter that SQLite wrote in a commit that was refused. It must not see it
     /// again as a sign that its cache is valid.
     refused_counter: Option<u32>,
+    /// Which statements share the snapshot.
+    scope: Scope,
     /// Up to where this connection knows what changed.
     since: Option<Since>,
     /// All of `delivered` is known to be valid here: the newest of the last snapshot and
@@ -73,6 +96,7 @@ pub(crate) struct Database {
     /// Own commits since the last begin, kept only if others' commits must be told apart.
     own: Vec<Version>,
     pub(crate) settings: Settings,
+    lease_time_to_live: Duration,
 }
 
 impl Database {
@@ -82,6 +106,8 @@ impl Database {
             store,
             follow,
             read_only,
+            settings,
+            lease_time_to_live,
         } = opened;
         Self {
             name,
@@ -93,10 +119,12 @@ impl Database {
             delivered: RoaringBitmap::new(),
             counter: 1,
             refused_counter: None,
+            scope: Scope::Several,
             since: None,
             validated: Version::MIN,
             own: Vec::new(),
-            settings: Settings::default(),
+            settings,
+            lease_time_to_live,
         }
     }
 
@@ -104,14 +132,29 @@ impl Database {
         &self.name
     }
 
+    /// What the running process shares. After a fork, that is not what the store was opened
+    /// in.
+    pub(crate) fn process(&self) -> &'static Process {
+        self.store.current_process()
+    }
+
+    /// Whether it is a fixed snapshot, which nobody can overtake.
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.follow != Follow::Newest
+    }
+
     pub(crate) const fn is_read_only(&self) -> bool {
         self.read_only
     }
 
     /// `xLock(SHARED)`: takes a snapshot.
-    pub(crate) fn lock_shared(&mut self) -> Result<(), VfsError> {
+    pub(crate) fn lock_shared(&mut self, begin: Begin, scope: Scope) -> Result<(), VfsError> {
         if matches!(self.state, State::Idle) {
-            self.state = State::Reading(self.snapshot()?);
+            self.scope = scope;
+            self.state = State::Reading(match begin {
+                Begin::Now => self.snapshot()?,
+                Begin::At(moment) => self.snapshot_of(moment)?,
+            });
         }
         Ok(())
     }
@@ -127,17 +170,43 @@ impl Database {
                     overlay,
                     before_batch: None,
                     refused: false,
+                    rolls_back: None,
                 });
                 Ok(())
             }
             State::Overtaken(_) => Err(VfsError::Overtaken),
-            State::Writing(_) | State::Committed(_) => Ok(()),
+            State::Writing(_) | State::Staged(_) | State::Committed(_) => Ok(()),
             State::Idle => Err(VfsError::Unlocked),
         }
     }
 
-    /// `xUnlock(SHARED)`: ends a write transaction. What was not committed is dropped.
-    pub(crate) fn unlock_to_shared(&mut self) {
+    /// Which statements share the snapshot.
+    pub(crate) const fn scope(&self) -> Scope {
+        self.scope
+    }
+
+    /// Whether it is between `xLock(RESERVED)` and the commit.
+    pub(crate) const fn is_writing(&self) -> bool {
+        matches!(self.state, State::Writing(_) | State::Staged(_))
+    }
+
+    /// What was written and has not committed.
+    const fn write_state(&self) -> Option<&Write> {
+        match &self.state {
+            State::Writing(write) | State::Staged(Staged { write, .. }) => Some(write),
+            State::Idle | State::Reading(_) | State::Overtaken(_) | State::Committed(_) => None,
+        }
+    }
+
+    /// `xUnlock(SHARED)`: ends a write transaction. What was not committed is dropped. Says
+    /// whether one ended that was not refused.
+    pub(crate) fn unlock_to_shared(&mut self) -> bool {
+        self.abandon();
+        let has_ended = match &self.state {
+            State::Writing(write) => !write.refused,
+            State::Committed(_) => true,
+            State::Idle | State::Reading(_) | State::Overtaken(_) | State::Staged(_) => false,
+        };
         self.state = match std::mem::replace(&mut self.state, State::Idle) {
             State::Writing(Write {
                 snapshot,
@@ -147,19 +216,25 @@ impl Database {
             State::Writing(Write { snapshot, .. }) | State::Committed(snapshot) => {
                 State::Reading(snapshot)
             }
-            other @ (State::Idle | State::Reading(_) | State::Overtaken(_)) => other,
+            other @ (State::Idle | State::Reading(_) | State::Overtaken(_) | State::Staged(_)) => {
+                other
+            }
         };
+        has_ended
     }
 
-    /// `xUnlock(NONE)`: ends the transaction.
-    pub(crate) fn unlock(&mut self) {
+    /// `xUnlock(NONE)`: ends the transaction. Says whether one ended that wrote and was not
+    /// refused.
+    pub(crate) fn unlock(&mut self) -> bool {
+        let has_ended = self.unlock_to_shared();
         self.state = State::Idle;
+        has_ended
     }
 
     /// The length of the file, in bytes.
     pub(crate) fn length(&mut self) -> Result<u64, VfsError> {
         Ok(match &self.state {
-            State::Writing(write) => write.overlay.length(),
+            State::Writing(write) | State::Staged(Staged { write, .. }) => write.overlay.length(),
             State::Reading(snapshot) | State::Overtaken(snapshot) | State::Committed(snapshot) => {
                 length(snapshot)
             }
@@ -177,7 +252,7 @@ impl Database {
             State::Reading(snapshot) | State::Overtaken(snapshot) | State::Committed(snapshot) => {
                 (*snapshot, snapshot.page_size, length(snapshot))
             }
-            State::Writing(write) => (
+            State::Writing(write) | State::Staged(Staged { write, .. }) => (
                 write.snapshot,
                 write.overlay.page_size(),
                 write.overlay.length(),
@@ -212,7 +287,7 @@ impl Database {
         if !matches!(self.state, State::Idle) {
             self.delivered.insert(number.get());
         }
-        if let State::Writing(write) = &self.state {
+        if let Some(write) = self.write_state() {
             match write.overlay.source(number) {
                 Source::Written(page) => return Ok(page.clone()),
                 Source::Zero => return Ok(vec![0; size.length()].into()),
@@ -263,6 +338,8 @@ impl Database {
 
     /// `xWrite`.
     pub(crate) fn write(&mut self, data: &[u8], offset: u64) -> Result<(), VfsError> {
+        // Once everything is handed over, only a rollback writes.
+        self.abandon();
         // Taken out for the time of the write, so that the base pages can be read.
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Writing(mut write) => {
@@ -281,18 +358,18 @@ impl Database {
                 self.state = state;
                 Err(VfsError::ExclusiveLocking)
             }
-            state @ (State::Idle | State::Reading(_) | State::Overtaken(_)) => {
+            state @ (State::Idle | State::Reading(_) | State::Overtaken(_) | State::Staged(_)) => {
                 self.state = state;
                 Err(VfsError::Unlocked)
             }
         }
     }
 
-    /// `xTruncate`. After a commit the file has the size of the commit already.
+    /// `xTruncate`. Once it is handed over, the file has the size of the commit already.
     pub(crate) fn truncate(&mut self, length: u64) -> Result<(), VfsError> {
         match &mut self.state {
             State::Writing(write) => write.overlay.truncate(length),
-            State::Committed(_) => {}
+            State::Staged(_) | State::Committed(_) => {}
             State::Idle | State::Reading(_) | State::Overtaken(_) => {
                 return Err(VfsError::Unlocked);
             }

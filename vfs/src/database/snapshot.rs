@@ -1,12 +1,61 @@
 //! The begin: which snapshot a transaction reads, and what SQLite's page cache is worth on it.
 
-use verso_pagestore::{Changes, Since, Snapshot};
+use verso_pagestore::{Changes, Moment, MomentError, Since, Snapshot};
 
-use super::Database;
+use super::{Database, State};
+use crate::cache::StoreKey;
 use crate::error::VfsError;
 use crate::open::Follow;
 
+/// The moment that a transaction reads, in all databases of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ReadMoment {
+    store: StoreKey,
+    read_version: u64,
+}
+
 impl Database {
+    /// The moment that the transaction reads, if it does read this database.
+    pub(crate) fn moment(&self) -> Option<ReadMoment> {
+        let snapshot = match &self.state {
+            State::Reading(snapshot) | State::Overtaken(snapshot) => snapshot,
+            State::Idle | State::Writing(_) | State::Staged(_) | State::Committed(_) => {
+                &self.write_state()?.snapshot
+            }
+        };
+        let store = self.store.key().ok()?;
+        let read_version = snapshot.read_version;
+        (self.follow == Follow::Newest).then_some(ReadMoment {
+            store,
+            read_version,
+        })
+    }
+
+    /// The snapshot for a transaction that reads another database already: of the same
+    /// moment.
+    pub(super) fn snapshot_of(&mut self, moment: ReadMoment) -> Result<Snapshot, VfsError> {
+        let newest = self.snapshot()?;
+        let is_later = newest.version.commit_version() > moment.read_version;
+        if !is_later || self.follow != Follow::Newest || self.store.key()? != moment.store {
+            return Ok(newest);
+        }
+        let pages = self.store.pages()?;
+        let earlier = pages.snapshot_at(&self.name, Moment::ReadVersion(moment.read_version));
+        let snapshot = earlier.map_err(|error| match error {
+            // The name stood for nothing then, or for another database.
+            MomentError::NoSuchVersion { .. } | MomentError::NoSuchDatabase { .. } => {
+                VfsError::TooYoung {
+                    database: self.name.clone(),
+                }
+            }
+            error @ (MomentError::TooEarly { .. } | MomentError::Store(_)) => error.into(),
+        })?;
+        // What SQLite has in its cache may be newer.
+        self.show_change();
+        self.know(&snapshot);
+        Ok(snapshot)
+    }
+
     /// The snapshot for a new transaction. Moves the change counter if a page that SQLite may
     /// hold in its cache has changed.
     pub(super) fn snapshot(&mut self) -> Result<Snapshot, VfsError> {
@@ -37,13 +86,18 @@ impl Database {
             self.show_change();
         }
         self.own.clear();
+        self.know(&snapshot);
+        Ok(snapshot)
+    }
+
+    /// Remembers up to where this connection knows what changed.
+    const fn know(&mut self, snapshot: &Snapshot) {
         self.since = Some(Since {
             database: snapshot.database,
             version: snapshot.version,
             commit: snapshot.commit,
         });
         self.validated = snapshot.version;
-        Ok(snapshot)
     }
 
     /// Whether SQLite may hold a page that changed after it was validated.

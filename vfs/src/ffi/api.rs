@@ -1,49 +1,104 @@
 //! The functions of the SQLite library that the VFS was registered with.
 //!
-//! A small table, so that a loadable extension can fill it from the host's
-//! `sqlite3_api_routines`, and a linked program from its own symbols.
+//! A small table, filled from the symbols that this program is linked with, or from those
+//! that another SQLite library in the process has by the same names.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ptr::NonNull;
 
 use libsqlite3_sys as sqlite;
 
-/// Functions of one SQLite library. All of them stay valid as long as the process lives.
-#[derive(Clone, Copy)]
-pub(crate) struct HostApi {
-    vfs_find: unsafe extern "C" fn(*const c_char) -> *mut sqlite::sqlite3_vfs,
-    vfs_register: unsafe extern "C" fn(*mut sqlite::sqlite3_vfs, c_int) -> c_int,
-    log: unsafe extern "C" fn(c_int, *const c_char, ...),
-    malloc64: unsafe extern "C" fn(u64) -> *mut c_void,
-    uri_parameter: unsafe extern "C" fn(*const c_char, *const c_char) -> *const c_char,
-    uri_boolean: unsafe extern "C" fn(*const c_char, *const c_char, c_int) -> c_int,
-    get_autocommit: unsafe extern "C" fn(*mut sqlite::sqlite3) -> c_int,
-    next_stmt: unsafe extern "C" fn(
-        *mut sqlite::sqlite3,
-        *mut sqlite::sqlite3_stmt,
-    ) -> *mut sqlite::sqlite3_stmt,
-    stmt_busy: unsafe extern "C" fn(*mut sqlite::sqlite3_stmt) -> c_int,
-    sql: unsafe extern "C" fn(*mut sqlite::sqlite3_stmt) -> *const c_char,
-    libversion_number: unsafe extern "C" fn() -> c_int,
+use crate::RegisterError;
+use crate::statement::Running;
+
+/// Defines [`HostApi`] from one line per function: its field, its symbol, and its type.
+macro_rules! host_api {
+    ($($field:ident = $symbol:ident: $type:ty;)*) => {
+        /// Functions of one SQLite library. All of them stay valid as long as the process
+        /// lives.
+        #[derive(Clone, Copy)]
+        pub(crate) struct HostApi {
+            $($field: $type,)*
+        }
+
+        impl HostApi {
+            /// The library that this program is linked with.
+            pub(crate) fn linked() -> Self {
+                Self {
+                    $($field: sqlite::$symbol,)*
+                }
+            }
+
+            /// The library that `lookup` finds functions of by their names.
+            ///
+            /// # Safety
+            /// What `lookup` finds must be the function of that name of an SQLite library,
+            /// one and the same for all names, that stays loaded as long as the process
+            /// lives.
+            pub(super) unsafe fn found(
+                mut lookup: impl FnMut(&CStr) -> Option<NonNull<c_void>>,
+            ) -> Result<Self, RegisterError> {
+                Ok(Self {
+                    $($field: {
+                        let found = find(&mut lookup, concat!(stringify!($symbol), "\0"))?;
+                        // SAFETY: by contract the function of this name, which has this type
+                        // in every version of SQLite that has it.
+                        unsafe { std::mem::transmute::<NonNull<c_void>, $type>(found) }
+                    },)*
+                })
+            }
+        }
+    };
+}
+
+host_api! {
+    vfs_find = sqlite3_vfs_find:
+        unsafe extern "C" fn(*const c_char) -> *mut sqlite::sqlite3_vfs;
+    vfs_register = sqlite3_vfs_register:
+        unsafe extern "C" fn(*mut sqlite::sqlite3_vfs, c_int) -> c_int;
+    log = sqlite3_log: unsafe extern "C" fn(c_int, *const c_char, ...);
+    malloc64 = sqlite3_malloc64: unsafe extern "C" fn(u64) -> *mut c_void;
+    uri_parameter = sqlite3_uri_parameter:
+        unsafe extern "C" fn(*const c_char, *const c_char) -> *const c_char;
+    uri_boolean = sqlite3_uri_boolean:
+        unsafe extern "C" fn(*const c_char, *const c_char, c_int) -> c_int;
+    get_autocommit = sqlite3_get_autocommit: unsafe extern "C" fn(*mut sqlite::sqlite3) -> c_int;
+    next_stmt = sqlite3_next_stmt:
+        unsafe extern "C" fn(
+            *mut sqlite::sqlite3,
+            *mut sqlite::sqlite3_stmt,
+        ) -> *mut sqlite::sqlite3_stmt;
+    stmt_busy = sqlite3_stmt_busy: unsafe extern "C" fn(*mut sqlite::sqlite3_stmt) -> c_int;
+    stmt_readonly = sqlite3_stmt_readonly:
+        unsafe extern "C" fn(*mut sqlite::sqlite3_stmt) -> c_int;
+    stmt_status = sqlite3_stmt_status:
+        unsafe extern "C" fn(*mut sqlite::sqlite3_stmt, c_int, c_int) -> c_int;
+    column_count = sqlite3_column_count: unsafe extern "C" fn(*mut sqlite::sqlite3_stmt) -> c_int;
+    last_insert_rowid = sqlite3_last_insert_rowid:
+        unsafe extern "C" fn(*mut sqlite::sqlite3) -> i64;
+    set_last_insert_rowid = sqlite3_set_last_insert_rowid:
+        unsafe extern "C" fn(*mut sqlite::sqlite3, i64);
+    txn_state = sqlite3_txn_state:
+        unsafe extern "C" fn(*mut sqlite::sqlite3, *const c_char) -> c_int;
+    db_name = sqlite3_db_name: unsafe extern "C" fn(*mut sqlite::sqlite3, c_int) -> *const c_char;
+    db_filename = sqlite3_db_filename:
+        unsafe extern "C" fn(*mut sqlite::sqlite3, *const c_char) -> *const c_char;
+    sql = sqlite3_sql: unsafe extern "C" fn(*mut sqlite::sqlite3_stmt) -> *const c_char;
+    libversion_number = sqlite3_libversion_number: unsafe extern "C" fn() -> c_int;
+}
+
+/// The function of a name that ends with a zero byte.
+fn find(
+    lookup: &mut impl FnMut(&CStr) -> Option<NonNull<c_void>>,
+    name: &'static str,
+) -> Result<NonNull<c_void>, RegisterError> {
+    let text = CStr::from_bytes_with_nul(name.as_bytes()).expect("the macro ends it with a zero");
+    lookup(text).ok_or(RegisterError::MissingFunction {
+        name: name.trim_end_matches('\0'),
+    })
 }
 
 impl HostApi {
-    /// The library that this program is linked with.
-    pub(crate) fn linked() -> Self {
-        Self {
-            vfs_find: sqlite::sqlite3_vfs_find,
-            vfs_register: sqlite::sqlite3_vfs_register,
-            log: sqlite::sqlite3_log,
-            malloc64: sqlite::sqlite3_malloc64,
-            uri_parameter: sqlite::sqlite3_uri_parameter,
-            uri_boolean: sqlite::sqlite3_uri_boolean,
-            get_autocommit: sqlite::sqlite3_get_autocommit,
-            next_stmt: sqlite::sqlite3_next_stmt,
-            stmt_busy: sqlite::sqlite3_stmt_busy,
-            sql: sqlite::sqlite3_sql,
-            libversion_number: sqlite::sqlite3_libversion_number,
-        }
-    }
-
     /// The VFS of this name, or the default one.
     pub(super) fn vfs_find(&self, name: Option<&CStr>) -> *mut sqlite::sqlite3_vfs {
         // SAFETY: the name is a C string or null, as sqlite3_vfs_find takes it.
@@ -105,35 +160,107 @@ impl HostApi {
         unsafe { (self.get_autocommit)(connection) != 0 }
     }
 
-    /// Whether a statement that the connection is running has a text of this kind.
+    /// The statements that the connection is running.
     ///
     /// # Safety
-    /// As for [`HostApi::is_autocommit`].
-    pub(super) unsafe fn is_running(
-        &self,
-        connection: *mut sqlite::sqlite3,
-        is_wanted: impl Fn(&[u8]) -> bool,
-    ) -> bool {
+    /// As for [`HostApi::is_autocommit`], and the answer must not outlive the callback.
+    pub(super) unsafe fn running<'a>(self, connection: *mut sqlite::sqlite3) -> Vec<Running<'a>> {
+        let mut running = Vec::new();
         // SAFETY: the connection is open and its mutex is held by the caller's caller, so its
         // statements stay as they are; the text of a statement is a C string or null.
         unsafe {
             let mut statement = (self.next_stmt)(connection, std::ptr::null_mut());
             while !statement.is_null() {
-                if (self.stmt_busy)(statement) != 0
-                    && super::c_text((self.sql)(statement))
-                        .is_some_and(|text| is_wanted(text.to_bytes()))
-                {
-                    return true;
+                if (self.stmt_busy)(statement) != 0 {
+                    running.push(Running {
+                        text: super::c_text((self.sql)(statement)).map(CStr::to_bytes),
+                        is_read_only: (self.stmt_readonly)(statement) != 0,
+                        has_columns: (self.column_count)(statement) != 0,
+                        steps: (self.stmt_status)(statement, sqlite::SQLITE_STMTSTATUS_VM_STEP, 0),
+                    });
                 }
                 statement = (self.next_stmt)(connection, statement);
             }
         }
-        false
+        running
+    }
+
+    /// How many files the connection's transaction writes. Temporary files and databases in
+    /// memory, which have no names, do not count.
+    ///
+    /// # Safety
+    /// As for [`HostApi::is_autocommit`].
+    pub(super) unsafe fn written_files(&self, connection: *mut sqlite::sqlite3) -> usize {
+        let is_written = |schema: &*const c_char| {
+            // SAFETY: the connection is open, and the schema's name is its own.
+            unsafe { (self.txn_state)(connection, *schema) == sqlite::SQLITE_TXN_WRITE }
+        };
+        // SAFETY: passed on to the caller.
+        unsafe { self.named_files(connection) }
+            .filter(is_written)
+            .count()
+    }
+
+    /// The schemas of a connection that are files with names.
+    ///
+    /// # Safety
+    /// As for [`HostApi::is_autocommit`], and the answer must not outlive the callback.
+    pub(super) unsafe fn named_files(
+        &self,
+        connection: *mut sqlite::sqlite3,
+    ) -> impl Iterator<Item = *const c_char> {
+        let is_named = move |schema: &*const c_char| {
+            // SAFETY: the connection is open, and the schema's name is its own.
+            unsafe { super::c_text((self.db_filename)(connection, *schema)) }
+                .is_some_and(|name| !name.is_empty())
+        };
+        // SAFETY: the connection is open; behind its last schema the answer is null.
+        let schemas = (0..).map(move |index| unsafe { (self.db_name)(connection, index) });
+        schemas
+            .take_while(|schema| !schema.is_null())
+            .filter(is_named)
+    }
+
+    /// `sqlite3_last_insert_rowid`.
+    ///
+    /// # Safety
+    /// As for [`HostApi::is_autocommit`].
+    pub(super) unsafe fn last_insert_rowid(&self, connection: *mut sqlite::sqlite3) -> i64 {
+        // SAFETY: passed on to the caller.
+        unsafe { (self.last_insert_rowid)(connection) }
+    }
+
+    /// `sqlite3_set_last_insert_rowid`.
+    ///
+    /// # Safety
+    /// As for [`HostApi::is_autocommit`].
+    pub(super) unsafe fn set_last_insert_rowid(
+        &self,
+        connection: *mut sqlite::sqlite3,
+        rowid: i64,
+    ) {
+        // SAFETY: passed on to the caller.
+        unsafe { (self.set_last_insert_rowid)(connection, rowid) }
     }
 
     /// `SQLITE_VERSION_NUMBER` of the library.
     pub(super) fn version_number(&self) -> u32 {
         // SAFETY: always safe to call.
         u32::try_from(unsafe { (self.libversion_number)() }).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_that_lacks_a_function_is_refused_by_the_functions_name() {
+        // Nothing is called, so any address will do.
+        let lookup = |name: &CStr| (name != c"sqlite3_stmt_busy").then_some(NonNull::dangling());
+        // SAFETY: the functions that are found are never called.
+        let found = unsafe { HostApi::found(lookup) };
+        let name = "sqlite3_stmt_busy";
+        assert_eq!(found.err(), Some(RegisterError::MissingFunction { name }));
     }
 }

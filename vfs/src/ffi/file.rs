@@ -1,18 +1,17 @@
 //! `sqlite3_io_methods`: the callbacks of open files.
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{c_int, c_void};
 use std::slice;
 
 use libsqlite3_sys as sqlite;
 
 use super::api::HostApi;
-use super::{c_text, guard};
+use super::database_file::DatabaseFile;
+use super::guard;
+use super::super_journal::SuperJournal;
 use crate::database::{Database, ReadLength};
 use crate::error::VfsError;
 use crate::journal::Journal;
-use crate::pragma::PragmaAnswer;
-use crate::process::Process;
-use crate::sql::begins_with_keyword;
 
 /// What SQLite allocates for each file, as large as `szOsFile` says.
 #[repr(C)]
@@ -32,14 +31,7 @@ pub(super) struct OpenFile {
 enum Kind {
     Database(Box<DatabaseFile>),
     Journal(Journal),
-}
-
-struct DatabaseFile {
-    database: Database,
-    /// Where SQLite keeps the connection that this file belongs to; null until it tells.
-    connection: *mut *mut sqlite::sqlite3,
-    /// The connection that this file is counted for among those that write several.
-    counted: Option<usize>,
+    SuperJournal(SuperJournal),
 }
 
 const IO_METHODS: sqlite::sqlite3_io_methods = sqlite::sqlite3_io_methods {
@@ -69,16 +61,18 @@ static METHODS: sqlite::sqlite3_io_methods = IO_METHODS;
 
 impl OpenFile {
     pub(super) fn database(api: HostApi, database: Database) -> Self {
-        let label = format!("database {}", database.name());
-        let file = DatabaseFile {
-            database,
-            connection: std::ptr::null_mut(),
-            counted: None,
-        };
         Self {
             api,
-            label,
-            kind: Kind::Database(Box::new(file)),
+            label: format!("database {}", database.name()),
+            kind: Kind::Database(Box::new(DatabaseFile::new(api, database))),
+        }
+    }
+
+    pub(super) fn super_journal(api: HostApi, journal: SuperJournal) -> Self {
+        Self {
+            api,
+            label: "super-journal".to_owned(),
+            kind: Kind::SuperJournal(journal),
         }
     }
 
@@ -114,11 +108,11 @@ impl OpenFile {
 /// other thread uses; SQLite serialises the calls for one file.
 unsafe fn with(
     file: *mut sqlite::sqlite3_file,
-    callback: impl FnOnce(&HostApi, &mut Kind) -> Result<c_int, VfsError>,
+    callback: impl FnOnce(&mut Kind) -> Result<c_int, VfsError>,
 ) -> c_int {
     // SAFETY: by contract the pointer is from Box::into_raw and not used elsewhere.
     let OpenFile { api, label, kind } = unsafe { &mut *(*file.cast::<RawFile>()).open };
-    guard(api, label, || callback(api, kind))
+    guard(api, label, || callback(kind))
 }
 
 unsafe extern "C" fn close(file: *mut sqlite::sqlite3_file) -> c_int {
@@ -146,14 +140,15 @@ unsafe extern "C" fn read(
     let buffer = unsafe { slice::from_raw_parts_mut(buffer.cast::<u8>(), length) };
     // SAFETY: called by SQLite with an open file.
     unsafe {
-        with(file, |_, kind| {
+        with(file, |kind| {
             let offset = u64::try_from(offset).unwrap_or(0);
             let read = match kind {
-                Kind::Database(file) => file.database.read(buffer, offset)?,
+                Kind::Database(file) => file.database().read(buffer, offset)?,
                 Kind::Journal(journal) => match journal.read(buffer, offset)? {
                     read if read == buffer.len() => ReadLength::Full,
                     _ => ReadLength::Short,
                 },
+                Kind::SuperJournal(journal) => journal.read(buffer, offset),
             };
             Ok(match read {
                 ReadLength::Full => sqlite::SQLITE_OK,
@@ -174,11 +169,12 @@ unsafe extern "C" fn write(
     let data = unsafe { slice::from_raw_parts(data.cast::<u8>(), length) };
     // SAFETY: called by SQLite with an open file.
     unsafe {
-        with(file, |_, kind| {
+        with(file, |kind| {
             let offset = u64::try_from(offset).unwrap_or(0);
             match kind {
-                Kind::Database(file) => file.database.write(data, offset)?,
+                Kind::Database(file) => file.database().write(data, offset)?,
                 Kind::Journal(journal) => journal.write(data, offset)?,
+                Kind::SuperJournal(journal) => journal.write(data, offset)?,
             }
             Ok(sqlite::SQLITE_OK)
         })
@@ -188,11 +184,12 @@ unsafe extern "C" fn write(
 unsafe extern "C" fn truncate(file: *mut sqlite::sqlite3_file, length: i64) -> c_int {
     // SAFETY: called by SQLite with an open file.
     unsafe {
-        with(file, |_, kind| {
+        with(file, |kind| {
             let length = u64::try_from(length).unwrap_or(0);
             match kind {
-                Kind::Database(file) => file.database.truncate(length)?,
+                Kind::Database(file) => file.database().truncate(length)?,
                 Kind::Journal(journal) => journal.truncate(length)?,
+                Kind::SuperJournal(_) => {}
             }
             Ok(sqlite::SQLITE_OK)
         })
@@ -207,10 +204,11 @@ unsafe extern "C" fn sync(_: *mut sqlite::sqlite3_file, _: c_int) -> c_int {
 unsafe extern "C" fn file_size(file: *mut sqlite::sqlite3_file, size: *mut i64) -> c_int {
     // SAFETY: called by SQLite with an open file and a place for the answer.
     unsafe {
-        with(file, |_, kind| {
+        with(file, |kind| {
             let length = match kind {
-                Kind::Database(file) => file.database.length()?,
+                Kind::Database(file) => file.database().length()?,
                 Kind::Journal(journal) => journal.length(),
+                Kind::SuperJournal(journal) => journal.length(),
             };
             *size = i64::try_from(length).unwrap_or(i64::MAX);
             Ok(sqlite::SQLITE_OK)
@@ -219,19 +217,11 @@ unsafe extern "C" fn file_size(file: *mut sqlite::sqlite3_file, size: *mut i64) 
 }
 
 unsafe extern "C" fn lock(file: *mut sqlite::sqlite3_file, level: c_int) -> c_int {
-    // SAFETY: called by SQLite with an open file.
+    // SAFETY: called by SQLite with an open file, by the connection that uses it.
     unsafe {
-        with(file, |_, kind| {
-            let Kind::Database(file) = kind else {
-                return Ok(sqlite::SQLITE_OK);
-            };
-            match level {
-                sqlite::SQLITE_LOCK_NONE => {}
-                sqlite::SQLITE_LOCK_SHARED => file.database.lock_shared()?,
-                _ => file.database.lock_write()?,
-            }
-            if level == sqlite::SQLITE_LOCK_EXCLUSIVE {
-                file.begin_counting();
+        with(file, |kind| {
+            if let Kind::Database(file) = kind {
+                file.lock(level)?;
             }
             Ok(sqlite::SQLITE_OK)
         })
@@ -241,14 +231,9 @@ unsafe extern "C" fn lock(file: *mut sqlite::sqlite3_file, level: c_int) -> c_in
 unsafe extern "C" fn unlock(file: *mut sqlite::sqlite3_file, level: c_int) -> c_int {
     // SAFETY: called by SQLite with an open file.
     unsafe {
-        with(file, |_, kind| {
+        with(file, |kind| {
             if let Kind::Database(file) = kind {
-                file.end_counting();
-                if level == sqlite::SQLITE_LOCK_NONE {
-                    file.database.unlock();
-                } else {
-                    file.database.unlock_to_shared();
-                }
+                file.unlock(level);
             }
             Ok(sqlite::SQLITE_OK)
         })
@@ -272,34 +257,9 @@ unsafe extern "C" fn file_control(
 ) -> c_int {
     // SAFETY: called by SQLite with an open file and the operation's own argument.
     unsafe {
-        with(file, |api, kind| {
-            let Kind::Database(file) = kind else {
-                return Ok(sqlite::SQLITE_NOTFOUND);
-            };
-            match operation {
-                sqlite::SQLITE_FCNTL_SYNC => {
-                    file.sync(api, !argument.is_null())?;
-                    Ok(sqlite::SQLITE_OK)
-                }
-                sqlite::SQLITE_FCNTL_PDB => {
-                    file.connection = argument.cast();
-                    Ok(sqlite::SQLITE_OK)
-                }
-                sqlite::SQLITE_FCNTL_PRAGMA => Ok(file.pragma(api, argument.cast())),
-                sqlite::SQLITE_FCNTL_BEGIN_ATOMIC_WRITE => {
-                    file.database.begin_batch();
-                    Ok(sqlite::SQLITE_OK)
-                }
-                sqlite::SQLITE_FCNTL_COMMIT_ATOMIC_WRITE => {
-                    file.database.end_batch(true);
-                    Ok(sqlite::SQLITE_OK)
-                }
-                sqlite::SQLITE_FCNTL_ROLLBACK_ATOMIC_WRITE => {
-                    file.database.end_batch(false);
-                    Ok(sqlite::SQLITE_OK)
-                }
-                _ => Ok(sqlite::SQLITE_NOTFOUND),
-            }
+        with(file, |kind| match kind {
+            Kind::Database(file) => file.control(operation, argument),
+            Kind::Journal(_) | Kind::SuperJournal(_) => Ok(sqlite::SQLITE_NOTFOUND),
         })
     }
 }
@@ -315,94 +275,4 @@ unsafe extern "C" fn device_characteristics(_: *mut sqlite::sqlite3_file) -> c_i
         | sqlite::SQLITE_IOCAP_SEQUENTIAL
         | sqlite::SQLITE_IOCAP_SAFE_APPEND
         | sqlite::SQLITE_IOCAP_BATCH_ATOMIC
-}
-
-impl DatabaseFile {
-    /// The connection that this file belongs to, if SQLite told.
-    ///
-    /// # Safety
-    /// Only inside a callback other than `xClose`: then the connection is alive.
-    unsafe fn connection(&self) -> Option<*mut sqlite::sqlite3> {
-        // SAFETY: SQLite keeps the place valid as long as the file is open.
-        (!self.connection.is_null()).then(|| unsafe { *self.connection })
-    }
-
-    fn begin_counting(&mut self) {
-        // SAFETY: called by xLock.
-        if let Some(connection) = unsafe { self.connection() }
-            && self.counted.is_none()
-        {
-            let address = connection.addr();
-            if let Some(process) = Process::existing() {
-                process.count_writer(address);
-            }
-            self.counted = Some(address);
-        }
-    }
-
-    fn end_counting(&mut self) {
-        if let Some(address) = self.counted.take()
-            && let Some(process) = Process::existing()
-        {
-            process.uncount_writer(address);
-        }
-    }
-
-    /// `SQLITE_FCNTL_SYNC`. A super-journal tells that other databases commit with this one;
-    /// where SQLite makes none, the count of those that are being committed to does.
-    fn sync(&mut self, api: &HostApi, has_super_journal: bool) -> Result<(), VfsError> {
-        let several = self.counted.is_some_and(|address| {
-            Process::existing().is_some_and(|process| process.writers(address) > 1)
-        });
-        if self.database.is_committing() && (has_super_journal || several) {
-            return Err(VfsError::SeveralDatabases);
-        }
-        let result = self.database.sync();
-        match result {
-            Err(error) if error.code() == sqlite::SQLITE_BUSY_SNAPSHOT && self.releases(api) => {
-                Err(VfsError::Release(Box::new(error)))
-            }
-            result => result,
-        }
-    }
-
-    /// Whether the commit is the RELEASE of an outermost savepoint.
-    fn releases(&self, api: &HostApi) -> bool {
-        // SAFETY: called by xFileControl, so the connection is alive and is the caller.
-        unsafe {
-            self.connection().is_some_and(|connection| {
-                api.is_running(connection, |text| begins_with_keyword(text, b"RELEASE"))
-            })
-        }
-    }
-
-    /// `SQLITE_FCNTL_PRAGMA`: a place for the answer, the pragma's name, and its value.
-    ///
-    /// # Safety
-    /// `arguments` must be what SQLite passes.
-    unsafe fn pragma(&mut self, api: &HostApi, arguments: *mut *mut c_char) -> c_int {
-        // SAFETY: SQLite passes three pointers; the last two are C strings or null.
-        let (name, value) = unsafe { (c_text(*arguments.add(1)), c_text(*arguments.add(2))) };
-        let name = name.and_then(|name| name.to_str().ok()).unwrap_or_default();
-        let value = value.and_then(|value: &CStr| value.to_str().ok());
-        // SAFETY: called by xFileControl, so the connection is alive and is the caller.
-        let in_transaction = unsafe {
-            self.connection()
-                .is_some_and(|connection| !api.is_autocommit(connection))
-        };
-        match self.database.settings.pragma(name, value, in_transaction) {
-            PragmaAnswer::PassOn => sqlite::SQLITE_NOTFOUND,
-            PragmaAnswer::Row(text) => {
-                // SAFETY: the first pointer is the place for the answer, which SQLite frees.
-                unsafe { *arguments = api.allocate_text(&text) };
-                sqlite::SQLITE_OK
-            }
-        }
-    }
-}
-
-impl Drop for DatabaseFile {
-    fn drop(&mut self) {
-        self.end_counting();
-    }
 }

@@ -6,9 +6,12 @@
 #![expect(unsafe_code, reason = "SQLite's interface is one of raw pointers")]
 
 mod api;
+mod database_file;
 mod file;
 mod fork;
 mod name;
+mod super_journal;
+mod thread;
 mod vfs;
 
 use std::ffi::{CStr, CString, c_int};
@@ -19,7 +22,10 @@ use libsqlite3_sys as sqlite;
 use crate::error::{VfsError, remember};
 
 pub(crate) use api::HostApi;
+pub(crate) use database_file::BusyHandler;
+pub(crate) use thread::spawn;
 pub(crate) use vfs::register;
+pub use vfs::register_with;
 
 /// Runs a callback. A failure becomes its result code, and its message goes to
 /// `sqlite3_log` and [`last_error`](crate::last_error).
@@ -32,10 +38,16 @@ fn guard(
         Ok(Ok(code)) => code,
         Ok(Err(error)) => {
             let code = error.code();
-            if error.names_database() {
-                report(api, code, &error.to_string());
+            let message = if error.names_database() {
+                error.to_string()
             } else {
-                report(api, code, &format!("{what}: {error}"));
+                format!("{what}: {error}")
+            };
+            if matches!(error, VfsError::Repeat(_)) {
+                // Nobody fails, so this is no last error.
+                note(api, &message);
+            } else {
+                report(api, code, &message);
             }
             code
         }
@@ -49,6 +61,13 @@ fn guard(
             sqlite::SQLITE_IOERR
         }
     }
+}
+
+/// Tells of something that went on by itself.
+fn note(api: &api::HostApi, message: &str) {
+    tracing::debug!(message, "repeated");
+    let text = CString::new(message.replace('\0', " ")).unwrap_or_default();
+    api.log(sqlite::SQLITE_NOTICE, &text);
 }
 
 fn report(api: &api::HostApi, code: c_int, message: &str) {

@@ -1,12 +1,14 @@
 //! `sqlite3_vfs`: registration, and the callbacks that are not about one open file.
 
-use std::ffi::{CString, c_char, c_int, c_void};
-use std::ptr;
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ptr::{self, NonNull};
+use std::time::Duration;
 
 use libsqlite3_sys as sqlite;
 
 use super::api::HostApi;
 use super::file::{OpenFile, RawFile};
+use super::super_journal::{self, Deletion};
 use super::{c_text, fork, guard, name};
 use crate::database::Database;
 use crate::error::VfsError;
@@ -26,6 +28,28 @@ struct Registered {
     options: Options,
     /// The platform's VFS: temporary files, time, randomness and libraries are its business.
     platform: *mut sqlite::sqlite3_vfs,
+}
+
+/// Registers the VFS with another SQLite library of this process than the one that this
+/// program is linked with, such as the one that a scripting language brings. It stays
+/// registered as long as the process lives.
+///
+/// `lookup` finds a function of that library by its name, for example with `dlsym`. It is
+/// asked for each function that the VFS needs before this returns, and not later.
+///
+/// # Errors
+/// If the library lacks a function, the name is taken, or SQLite refuses it.
+///
+/// # Safety
+/// What `lookup` finds must be the function of that name (`sqlite3_vfs_find` and so on, as
+/// `sqlite3.h` declares it) of an SQLite library. All must be of one library, which must stay
+/// loaded as long as the process lives, as must the code of this crate.
+pub unsafe fn register_with(
+    lookup: impl FnMut(&CStr) -> Option<NonNull<c_void>>,
+    options: Options,
+) -> Result<(), RegisterError> {
+    // SAFETY: passed on to the caller.
+    register(unsafe { HostApi::found(lookup) }?, options)
 }
 
 /// Registers a VFS with a SQLite library.
@@ -129,7 +153,22 @@ unsafe extern "C" fn open(
                     OpenFile::journal(registered.api).install(file);
                     Ok(sqlite::SQLITE_OK)
                 } else if flags & sqlite::SQLITE_OPEN_SUPER_JOURNAL != 0 {
-                    Err(VfsError::SeveralDatabases)
+                    match super_journal::open(c_text(name), flags)? {
+                        Some(journal) => {
+                            if !out_flags.is_null() {
+                                *out_flags = flags;
+                            }
+                            OpenFile::super_journal(registered.api, journal).install(file);
+                            Ok(sqlite::SQLITE_OK)
+                        }
+                        None => Ok(open_on_platform(
+                            registered.platform,
+                            name,
+                            file,
+                            flags,
+                            out_flags,
+                        )),
+                    }
                 } else if flags & PLATFORM_FILES != 0 {
                     Ok(open_on_platform(
                         registered.platform,
@@ -191,6 +230,7 @@ unsafe fn parameters(api: &HostApi, name: *const c_char) -> Parameters {
     let boolean = |key| unsafe { api.uri_boolean(name, key) };
     Parameters {
         store: text(c"store"),
+        writers: text(c"writers"),
         at: text(c"at"),
         immutable: boolean(c"immutable"),
         no_lock: boolean(c"nolock"),
@@ -215,11 +255,56 @@ unsafe fn open_on_platform(
     }
 }
 
-/// Journals vanish with the file that holds them, and databases are not removed by SQLite.
-unsafe extern "C" fn delete(_: *mut sqlite::sqlite3_vfs, _: *const c_char, _: c_int) -> c_int {
-    sqlite::SQLITE_OK
+/// The commit of a transaction over several databases is the deletion of its super-journal.
+/// Other journals vanish with the file that holds them, and databases are not removed by
+/// SQLite.
+unsafe extern "C" fn delete(
+    vfs: *mut sqlite::sqlite3_vfs,
+    path: *const c_char,
+    sync: c_int,
+) -> c_int {
+    // SAFETY: called by SQLite with our VFS and a C string.
+    let (registered, path) = unsafe { (registered(vfs), c_text(path).unwrap_or_default()) };
+    guard(&registered.api, "super-journal", || {
+        // SAFETY: inside a callback of the connection whose transaction it may be.
+        let answer = unsafe { super_journal::delete(path, sync != 0)? };
+        let Deletion::OnPlatform { is_committed } = answer else {
+            return Ok(sqlite::SQLITE_OK);
+        };
+        // SAFETY: the platform's VFS takes a C string.
+        let code = unsafe { delete_on_platform(registered.platform, path, sync) };
+        // Once our databases have committed, the local ones must, whatever is left behind.
+        Ok(if is_committed {
+            sqlite::SQLITE_OK
+        } else {
+            code
+        })
+    })
 }
 
+/// Removes a file, if it exists.
+///
+/// # Safety
+/// `platform` must be a registered VFS.
+unsafe fn delete_on_platform(
+    platform: *mut sqlite::sqlite3_vfs,
+    path: &CStr,
+    sync: c_int,
+) -> c_int {
+    // SAFETY: by contract; the VFS takes a C string.
+    unsafe {
+        match (*platform).xDelete {
+            Some(delete) => match delete(platform, path.as_ptr(), sync) {
+                sqlite::SQLITE_IOERR_DELETE_NOENT => sqlite::SQLITE_OK,
+                code => code,
+            },
+            None => sqlite::SQLITE_OK,
+        }
+    }
+}
+
+/// A super-journal exists until every database of its transaction has rolled back, or
+/// those that still have to would take it for committed.
 unsafe extern "C" fn access(
     vfs: *mut sqlite::sqlite3_vfs,
     path: *const c_char,
@@ -230,12 +315,38 @@ unsafe extern "C" fn access(
     unsafe {
         *result = 0;
         let registered = registered(vfs);
-        match c_text(path) {
-            Some(path) if !name::is_journal(path) => match (*registered.platform).xAccess {
-                Some(access) => access(registered.platform, path.as_ptr(), flags, result),
-                None => sqlite::SQLITE_OK,
-            },
-            _ => sqlite::SQLITE_OK,
+        let Some(path) = c_text(path) else {
+            return sqlite::SQLITE_OK;
+        };
+        if super_journal::exists(path) {
+            *result = 1;
+            return sqlite::SQLITE_OK;
+        }
+        // Whoever rolls back looks for the journals of other files of the transaction, and takes
+        // the super-journal away when none of them is left.
+        if name::is_log(path) || name::is_ours(path) {
+            return sqlite::SQLITE_OK;
+        }
+        match (*registered.platform).xAccess {
+            Some(access) => access(registered.platform, path.as_ptr(), flags, result),
+            None => sqlite::SQLITE_OK,
+        }
+    }
+}
+
+/// Waits. A thread that waits for a writer lease wakes up when it has got it.
+unsafe extern "C" fn sleep(vfs: *mut sqlite::sqlite3_vfs, microseconds: c_int) -> c_int {
+    let duration = Duration::from_micros(u64::try_from(microseconds).unwrap_or(0));
+    let has_slept = std::panic::catch_unwind(|| crate::lease::sleep(duration)).unwrap_or(false);
+    if has_slept {
+        return microseconds;
+    }
+    // SAFETY: called by SQLite with our VFS; the platform's takes the same arguments.
+    unsafe {
+        let platform = registered(vfs).platform;
+        match (*platform).xSleep {
+            Some(sleep) => sleep(platform, microseconds),
+            None => 0,
         }
     }
 }
@@ -286,7 +397,6 @@ on_platform!(dl_error, xDlError, (size: c_int, text: *mut c_char) -> (), ());
 on_platform!(dl_sym, xDlSym, (library: *mut c_void, symbol: *const c_char) -> Symbol, None);
 on_platform!(dl_close, xDlClose, (library: *mut c_void) -> (), ());
 on_platform!(randomness, xRandomness, (size: c_int, out: *mut c_char) -> c_int, 0);
-on_platform!(sleep, xSleep, (microseconds: c_int) -> c_int, 0);
 on_platform!(current_time, xCurrentTime, (time: *mut f64) -> c_int, sqlite::SQLITE_ERROR);
 on_platform!(get_last_error, xGetLastError, (size: c_int, text: *mut c_char) -> c_int, 0);
 on_platform!(current_time_int64, xCurrentTimeInt64, (time: *mut i64) -> c_int, sqlite::SQLITE_ERROR);

@@ -3,7 +3,7 @@
 use verso_pagestore::{Changes, CommitError, CommitId, PageSize, Since, Version, header};
 
 use crate::support::{
-    commit, content, create, filled, memory, name, newest, page, participant, request,
+    commit, content, create, filled, memory, name, newest, page, participant, reader, request,
 };
 
 #[test]
@@ -149,15 +149,16 @@ fn the_page_size_changes_only_with_every_page() {
     let store = memory();
     let base = create(&store, "a", 2);
     let mut part = participant(base, &[], &[], 1);
-    part.page_size = PageSize::new(1024).unwrap();
+    part.change.as_mut().unwrap().page_size = PageSize::new(1024).unwrap();
     assert!(matches!(
         store.commit(&request(vec![part.clone()])),
         Err(CommitError::Invalid { .. })
     ));
-    part.writes.push(verso_pagestore::PageWrite {
+    let write = verso_pagestore::PageWrite {
         number: page(1),
         page: vec![9; 1024].into(),
-    });
+    };
+    part.change.as_mut().unwrap().writes.push(write);
     store.commit(&request(vec![part])).unwrap();
     let new = newest(&store, "a");
     assert_eq!(
@@ -177,9 +178,10 @@ fn requests_that_contradict_themselves_change_nothing() {
     let store = memory();
     let base = create(&store, "a", 2);
     let mut short = participant(base, &[], &[(2, 9)], 2);
-    short.writes[0].page = vec![0; 100].into();
+    short.change.as_mut().unwrap().writes[0].page = vec![0; 100].into();
     for (what, participants) in [
         ("no database", vec![]),
+        ("no change", vec![reader(base, &[1])]),
         (
             "a database twice",
             vec![
@@ -210,8 +212,9 @@ fn a_commit_over_the_stores_limit_says_so() {
     let base = create(&store, "a", 1);
     let size = PageSize::MAX;
     let mut part = participant(base, &[], &[], 200);
-    part.page_size = size;
-    part.writes = (1..=200_u32)
+    let change = part.change.as_mut().unwrap();
+    change.page_size = size;
+    change.writes = (1..=200_u32)
         .map(|number| verso_pagestore::PageWrite {
             number: page(number),
             page: noise(number, size.length()).into(),

@@ -7,6 +7,7 @@ mod catalogue;
 mod commits;
 mod damage;
 mod exactly_once;
+mod leases;
 mod loads;
 mod moments;
 mod support;

@@ -5,7 +5,7 @@ use verso_engine::Engine;
 use verso_engine::kv::memory::{MemoryKv, MemoryOptions};
 use verso_pagestore::{Moment, MomentError, PageStore, UnixMillis, Version};
 
-use crate::support::{TestClock, commit, content, name, newest};
+use crate::support::{TestClock, commit, content, create, memory, name, newest};
 
 #[test]
 fn versions_and_times_of_the_past_are_found() {
@@ -64,5 +64,33 @@ proptest! {
         let expected = history.iter().rev().find(|(time, _)| *time <= wanted).map(|(_, version)| *version);
         let found = store.snapshot_at(&name("a"), Moment::Time(UnixMillis::new(wanted)));
         prop_assert_eq!(found.ok().map(|snapshot| snapshot.version), expected);
+    }
+}
+
+#[test]
+fn a_read_version_is_one_moment_of_all_databases() {
+    let store = memory();
+    let a = create(&store, "a", 2);
+    let before_b = Moment::ReadVersion(a.read_version);
+    assert!(matches!(
+        store.snapshot_at(&name("b"), before_b),
+        Err(MomentError::NoSuchDatabase { .. })
+    ));
+    create(&store, "b", 2);
+    assert!(matches!(
+        store.snapshot_at(&name("b"), before_b),
+        Err(MomentError::NoSuchVersion { .. })
+    ));
+    for byte in 10..20 {
+        commit(&store, newest(&store, "b"), &[], &[(2, byte)], 2).unwrap();
+        let seen = newest(&store, "a");
+        let moment = Moment::ReadVersion(seen.read_version);
+        commit(&store, newest(&store, "b"), &[], &[(2, 99)], 2).unwrap();
+        let then = store.snapshot_at(&name("b"), moment).unwrap();
+        assert_eq!(content(&store, &then), [1, byte]);
+        assert_eq!(
+            store.snapshot_at(&name("a"), moment).unwrap().version,
+            a.version
+        );
     }
 }

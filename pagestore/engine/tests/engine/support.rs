@@ -9,8 +9,9 @@ use verso_engine::kv::faulty::Faulty;
 use verso_engine::kv::memory::{MemoryKv, MemoryOptions};
 use verso_engine::{Clock, Engine};
 use verso_pagestore::{
-    CommitError, CommitId, CommitOutcome, CommitRequest, DatabaseName, Durability, PageCount,
-    PageNumber, PageSize, PageStore, PageWrite, Participant, RoaringBitmap, Snapshot, UnixMillis,
+    Change, CommitError, CommitId, CommitOutcome, CommitRequest, DatabaseName, Durability,
+    PageCount, PageNumber, PageSize, PageStore, PageWrite, Participant, RoaringBitmap, Snapshot,
+    UnixMillis,
 };
 
 /// A clock that tests set.
@@ -61,15 +62,26 @@ pub(crate) fn participant(
     Participant {
         snapshot,
         reads: reads.iter().collect::<RoaringBitmap>(),
-        writes: writes
-            .iter()
-            .map(|&(number, byte)| PageWrite {
-                number: page(number),
-                page: filled(byte),
-            })
-            .collect(),
-        page_size: PageSize::new(SIZE).expect("a page size"),
-        page_count: PageCount::new(pages),
+        lease: None,
+        change: Some(Change {
+            writes: writes
+                .iter()
+                .map(|&(number, byte)| PageWrite {
+                    number: page(number),
+                    page: filled(byte),
+                })
+                .collect(),
+            page_size: PageSize::new(SIZE).expect("a page size"),
+            page_count: PageCount::new(pages),
+        }),
+    }
+}
+
+/// A participant that only read.
+pub(crate) fn reader(snapshot: Snapshot, reads: &[u32]) -> Participant {
+    Participant {
+        change: None,
+        ..participant(snapshot, reads, &[], 0)
     }
 }
 

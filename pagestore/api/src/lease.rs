@@ -1,0 +1,125 @@
+//! The writer lease: at most one transaction at a time holds that of a database, and while
+//! it does, nobody else commits there.
+//!
+//! No clock of two machines is ever compared. A lease has a beat, which its holder moves
+//! while it lives; whoever waits measures by its own clock for how long it saw the same.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::{DatabaseId, Version};
+
+/// The identity of one wait for a lease, and of the holding that it ends in, chosen at random
+/// by the client. A request whose answer was lost is asked again with the same id.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LeaseId([u8; 16]);
+
+impl LeaseId {
+    /// The id with these bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// A new id from the operating system's random numbers.
+    ///
+    /// # Errors
+    /// If the operating system gives no random numbers.
+    pub fn random() -> Result<Self, getrandom::Error> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes)?;
+        Ok(Self(bytes))
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for LeaseId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "LeaseId(")?;
+        self.0
+            .iter()
+            .try_for_each(|byte| write!(formatter, "{byte:02x}"))?;
+        write!(formatter, ")")
+    }
+}
+
+/// A place in the queue for a lease. Places that were taken later compare greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub Version);
+
+/// One holding of a database's writer lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Lease {
+    /// The database.
+    pub database: DatabaseId,
+    /// How often the lease of this database was taken, this time included. Commits check it,
+    /// so a holder that lost the lease without noticing commits nothing.
+    pub epoch: u64,
+    /// Of the request that it was granted to. A store that was put back to an older state may
+    /// count an epoch again.
+    pub id: LeaseId,
+}
+
+/// What somebody who waits sees of a lease. While it stays the same, nothing moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseView {
+    /// Somebody holds it.
+    Held {
+        /// The epoch of this holding.
+        epoch: u64,
+        /// Moved by the holder, as a sign that it lives.
+        beat: u64,
+        /// For how long it must be seen unchanged before it may be taken over.
+        time_to_live: Duration,
+    },
+    /// Nobody holds it.
+    Free {
+        /// The epoch of the last holding.
+        epoch: u64,
+        /// Whose turn it is.
+        first: Ticket,
+    },
+}
+
+/// Asks for a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseRequest {
+    /// The database.
+    pub database: DatabaseId,
+    /// Makes the request safe to repeat.
+    pub id: LeaseId,
+    /// For how long others must see the lease unchanged before they may take it over, in
+    /// whole milliseconds.
+    pub time_to_live: Duration,
+    /// The place in the queue that an earlier request got.
+    pub ticket: Option<Ticket>,
+    /// What the client has seen unchanged for so long that it takes the holder, or the first
+    /// in the queue, for dead. Ignored if anything has moved since.
+    pub stuck: Option<LeaseView>,
+}
+
+/// The answer to a [`LeaseRequest`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseAnswer {
+    /// The client holds the lease.
+    Granted(Lease),
+    /// It is somebody else's turn. Ask again with the ticket.
+    Waiting {
+        /// The client's place in the queue.
+        ticket: Ticket,
+        /// How many wait before it, as far as the store counts: at most [`LeaseAnswer::MOST_AHEAD`].
+        ahead: usize,
+        /// What there is to watch.
+        view: LeaseView,
+    },
+}
+
+impl LeaseAnswer {
+    /// The store counts those who wait before somebody no further than this.
+    pub const MOST_AHEAD: usize = 4;
+}

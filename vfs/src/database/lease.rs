@@ -1,0 +1,70 @@
+//! What a database has to say about the writer lease of its transaction.
+
+use std::sync::Arc;
+
+use verso_pagestore::DatabaseId;
+
+use super::{Database, Staged, State};
+use crate::error::VfsError;
+use crate::lease::{self, Busy, HeldLease};
+use crate::open::Follow;
+
+impl Database {
+    /// Takes the lease of a database that the name stands for, or has stood for.
+    pub(crate) fn acquire(
+        &self,
+        database: DatabaseId,
+        busy: Busy<'_>,
+    ) -> Result<HeldLease, VfsError> {
+        let open = Arc::clone(self.store.share()?);
+        let process = self.store.current_process();
+        let lease = lease::acquire(process, &open, database, self.lease_time_to_live, busy)?;
+        lease.ok_or_else(|| VfsError::Waited {
+            database: self.name.clone(),
+        })
+    }
+
+    /// The database that the name stood for when that was last looked up.
+    pub(crate) fn newest_id(&mut self) -> Result<DatabaseId, VfsError> {
+        self.store.renew()?;
+        match self.since {
+            Some(since) => Ok(since.database),
+            None => Ok(self.snapshot()?.database),
+        }
+    }
+
+    /// The database that a transaction would write, if it began now; `None` if it has begun,
+    /// or if the connection cannot write.
+    pub(crate) fn id_to_write(&mut self) -> Result<Option<DatabaseId>, VfsError> {
+        if self.read_only || !matches!(self.state, State::Idle) {
+            return Ok(None);
+        }
+        self.newest_id().map(Some)
+    }
+
+    /// The database that the transaction reads or writes; `None` without a transaction, or if
+    /// nobody can overtake it.
+    pub(crate) fn snapshot_id(&self) -> Option<DatabaseId> {
+        if self.follow != Follow::Newest {
+            return None;
+        }
+        match &self.state {
+            State::Reading(snapshot) => Some(snapshot.database),
+            State::Writing(write) | State::Staged(Staged { write, .. }) => {
+                Some(write.snapshot.database)
+            }
+            State::Idle | State::Overtaken(_) | State::Committed(_) => None,
+        }
+    }
+
+    /// Fails if the snapshot of a transaction that has not written yet is not the newest.
+    pub(crate) fn must_be_newest(&self) -> Result<(), VfsError> {
+        if let State::Reading(snapshot) = &self.state {
+            let newest = self.store.pages()?.begin(&self.name, None)?.snapshot;
+            if (newest.database, newest.version) != (snapshot.database, snapshot.version) {
+                return Err(VfsError::Overtaken);
+            }
+        }
+        Ok(())
+    }
+}

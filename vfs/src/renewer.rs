@@ -1,0 +1,135 @@
+//! The thread that renews the leases which this process holds.
+//!
+//! It starts with the first lease, and sleeps while none is held for long.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use verso_pagestore::Lease;
+
+use crate::ffi;
+use crate::process::{OpenStore, Process};
+
+/// A lease is renewed so many times within its time to live.
+const RENEWALS: u32 = 4;
+
+/// A lease that must be renewed. Its clones are the same.
+#[derive(Clone)]
+pub(crate) struct Renewal(Arc<Entry>);
+
+struct Entry {
+    lease: Lease,
+    period: Duration,
+    /// `None` once the lease has ended. Whoever ends it takes the store out, so that no
+    /// other thread ever closes a store.
+    held: Mutex<Option<Held>>,
+}
+
+struct Held {
+    open: Arc<OpenStore>,
+    renewed: Instant,
+}
+
+impl Renewal {
+    pub(crate) fn new(open: Arc<OpenStore>, lease: Lease, time_to_live: Duration) -> Self {
+        let held = Held {
+            open,
+            renewed: Instant::now(),
+        };
+        Self(Arc::new(Entry {
+            lease,
+            period: time_to_live / RENEWALS,
+            held: Mutex::new(Some(held)),
+        }))
+    }
+
+    /// Ends the renewals of a lease that is not held any more.
+    pub(crate) fn stop(&self) {
+        self.0.held.lock().take();
+    }
+
+    fn renew_if_due(&self) {
+        let Entry {
+            lease,
+            period,
+            held,
+        } = &*self.0;
+        let mut held = held.lock();
+        if let Some(held) = held
+            .as_mut()
+            .filter(|held| held.renewed.elapsed() >= *period)
+        {
+            held.renewed = Instant::now();
+            if let Err(error) = held.open.store.renew_lease(lease) {
+                // The commit will be refused if the lease is lost, and this is tried again.
+                tracing::warn!(%error, database = %lease.database, "a writer lease was not renewed");
+            }
+        }
+    }
+}
+
+/// The leases that this process holds.
+#[derive(Default)]
+pub(crate) struct Renewer {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    renewals: Vec<Renewal>,
+    is_running: bool,
+    /// For how long the thread sleeps at most; `None` while it has nothing to renew.
+    pause: Option<Duration>,
+}
+
+impl Renewer {
+    /// Renews a lease from now on.
+    pub(crate) fn add(&self, renewal: Renewal, process: &'static Process) -> io::Result<()> {
+        let mut state = self.state.lock();
+        if !state.is_running {
+            ffi::spawn("verso-leases", || process.leases.renewer().run())?;
+            state.is_running = true;
+        }
+        // It need not wake up for each of many short leases.
+        let is_early = state.pause.is_none_or(|pause| renewal.0.period < pause);
+        state.renewals.push(renewal);
+        drop(state);
+        if is_early {
+            self.changed.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Ends the renewals of a lease. The answer is its store, if it had not ended before.
+    pub(crate) fn remove(&self, renewal: &Renewal) -> Option<Arc<OpenStore>> {
+        let is_other = |other: &Renewal| !Arc::ptr_eq(&other.0, &renewal.0);
+        self.state.lock().renewals.retain(is_other);
+        let held = renewal.0.held.lock().take();
+        held.map(|held| held.open)
+    }
+
+    fn run(&self) -> ! {
+        loop {
+            let mut state = self.state.lock();
+            let periods = state.renewals.iter().map(|renewal| renewal.0.period);
+            state.pause = periods.min();
+            match state.pause {
+                None => self.changed.wait(&mut state),
+                Some(pause) => drop(self.changed.wait_for(&mut state, pause / 2)),
+            }
+            let renewals = state.renewals.clone();
+            drop(state);
+            for renewal in &renewals {
+                // A panic in a store must not be the end of all leases.
+                let renewed = catch_unwind(AssertUnwindSafe(|| renewal.renew_if_due()));
+                if renewed.is_err() {
+                    tracing::warn!(database = %renewal.0.lease.database, "renewing a lease failed");
+                }
+            }
+        }
+    }
+}

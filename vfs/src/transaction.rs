@@ -1,0 +1,128 @@
+//! A transaction on its way to the store: what each of its databases read and changes.
+
+use std::sync::Arc;
+
+use verso_pagestore::{
+    CommitError, CommitId, CommitOutcome, CommitRequest, Durability, Lease, PageWrite, Participant,
+};
+
+use crate::cache::{CachedDatabase, PageCache};
+use crate::error::VfsError;
+use crate::process::OpenStore;
+
+/// One database's part of a transaction.
+pub(crate) struct Part {
+    pub(crate) open: Arc<OpenStore>,
+    pub(crate) cached: CachedDatabase,
+    pub(crate) participant: Participant,
+}
+
+/// A transaction of one connection.
+pub(crate) struct Transaction {
+    open: Arc<OpenStore>,
+    request: CommitRequest,
+    cached: Vec<CachedDatabase>,
+    /// Whether it was checked under its leases, so that SQLite may commit before the store.
+    pub(crate) is_prepared: bool,
+}
+
+impl Transaction {
+    /// A transaction with one database so far.
+    pub(crate) fn new(part: Part, durability: Durability) -> Result<Self, VfsError> {
+        let id = CommitId::random().map_err(|error| VfsError::Random(error.to_string()))?;
+        Ok(Self {
+            open: part.open,
+            request: CommitRequest {
+                id,
+                durability,
+                participants: vec![part.participant],
+            },
+            cached: vec![part.cached],
+            is_prepared: false,
+        })
+    }
+
+    /// Adds a database, of the same store.
+    pub(crate) fn add(&mut self, part: Part, durability: Durability) -> Result<(), VfsError> {
+        if part.open.key != self.open.key {
+            return Err(VfsError::SeveralStores {
+                first: self.open.url.to_string(),
+                second: part.open.url.to_string(),
+            });
+        }
+        let participants = &mut self.request.participants;
+        let database = part.participant.snapshot.database;
+        // One database attached twice: SQLite lets only one of them write, and what the other
+        // one read counts all the same.
+        if let Some(known) = participants
+            .iter_mut()
+            .find(|known| known.snapshot.database == database)
+        {
+            return merge(known, part.participant);
+        }
+        participants.push(part.participant);
+        self.cached.push(part.cached);
+        self.request.durability = self.request.durability.max(durability);
+        Ok(())
+    }
+
+    pub(crate) const fn id(&self) -> CommitId {
+        self.request.id
+    }
+
+    /// Whether there is anything to send.
+    pub(crate) fn changes_anything(&self) -> bool {
+        let mut participants = self.request.participants.iter();
+        participants.any(|participant| participant.change.is_some())
+    }
+
+    /// Says which leases the connection holds.
+    pub(crate) fn set_leases(&mut self, leases: &[Lease]) {
+        for participant in &mut self.request.participants {
+            let database = participant.snapshot.database;
+            let mut leases = leases.iter();
+            participant.lease = leases.find(|lease| lease.database == database).copied();
+        }
+    }
+
+    /// The leases that it commits under.
+    pub(crate) fn leases(&self) -> Vec<Lease> {
+        let participants = self.request.participants.iter();
+        participants.filter_map(|part| part.lease).collect()
+    }
+
+    /// Asks the store whether the transaction would commit.
+    pub(crate) fn validate(&self) -> Result<(), CommitError> {
+        self.open.store.validate(&self.request)
+    }
+
+    /// Commits to the store, and keeps the pages in the cache.
+    pub(crate) fn commit(&self, cache: &PageCache) -> Result<CommitOutcome, CommitError> {
+        let outcome = self.open.store.commit(&self.request)?;
+        let version = outcome.version;
+        for (participant, database) in self.request.participants.iter().zip(&self.cached) {
+            let change = participant.change.iter();
+            for PageWrite { number, page } in change.flat_map(|change| &change.writes) {
+                cache.put(*database, *number, page.clone(), version, version);
+            }
+        }
+        Ok(outcome)
+    }
+}
+
+/// Merges what a connection knows of one database through two files.
+fn merge(known: &mut Participant, mut other: Participant) -> Result<(), VfsError> {
+    if known.change.is_some() && other.change.is_some() {
+        return Err(VfsError::AttachedTwice);
+    }
+    let is_older = other.snapshot.version < known.snapshot.version;
+    if other.change.is_some() || (known.change.is_none() && is_older) {
+        std::mem::swap(known, &mut other);
+    }
+    // What was read counts from the writer's snapshot on, so it must not be older.
+    if other.snapshot.version < known.snapshot.version {
+        return Err(VfsError::Overtaken);
+    }
+    known.reads |= other.reads;
+    Ok(())
+}
