@@ -6,18 +6,40 @@
 )]
 
 use std::path::{Path, PathBuf};
-use std::sync::Once;
+use std::sync::{Once, OnceLock};
+use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 use tempfile::TempDir;
 
 static REGISTERED: Once = Once::new();
 
+/// How the time to live of writer leases reaches worker processes, in milliseconds.
+const LEASE_VARIABLE: &str = "VERSO_TEST_LEASE_MS";
+static LEASE_TIME_TO_LIVE: OnceLock<Duration> = OnceLock::new();
+
 /// Registers the VFS once per test process.
 pub fn register() {
     REGISTERED.call_once(|| {
-        verso_vfs::register(verso_vfs::Options::new(verso_engine::open)).expect("a free VFS name");
+        verso_vfs::register(options(lease_time_to_live())).expect("a free VFS name");
     });
+}
+
+/// The VFS on embedded stores, with leases that live so long, or as long as by default.
+fn options(lease_time_to_live: Option<Duration>) -> verso_vfs::Options {
+    let mut options = verso_vfs::Options::new(verso_engine::open);
+    options.lease_time_to_live = lease_time_to_live.unwrap_or(options.lease_time_to_live);
+    options
+}
+
+/// The time to live that this process, or the one that started it, has chosen.
+fn lease_time_to_live() -> Option<Duration> {
+    let inherited = || {
+        let milliseconds = std::env::var(LEASE_VARIABLE).ok()?;
+        let milliseconds = milliseconds.parse().expect("milliseconds are a number");
+        Some(Duration::from_millis(milliseconds))
+    };
+    LEASE_TIME_TO_LIVE.get().copied().or_else(inherited)
 }
 
 /// An embedded store in a temporary folder, removed with this value.
@@ -39,6 +61,15 @@ impl TestStore {
         Self {
             folder: tempfile::tempdir().expect("a temporary folder"),
         }
+    }
+
+    /// A new empty store, and writer leases that live so long, in this process and in its
+    /// workers. To be used by all tests of a program, or by none.
+    #[must_use]
+    pub fn with_leases_of(time_to_live: Duration) -> Self {
+        let chosen = *LEASE_TIME_TO_LIVE.get_or_init(|| time_to_live);
+        assert_eq!(chosen, time_to_live, "a process registers the VFS once");
+        Self::new()
     }
 
     /// The store's file.
@@ -101,6 +132,9 @@ pub fn open(uri: &str) -> rusqlite::Result<Connection> {
 /// The extended result code of a failure.
 #[must_use]
 pub fn code(error: &rusqlite::Error) -> i32 {
+    if let rusqlite::Error::SqlInputError { error, .. } = error {
+        return error.extended_code;
+    }
     error.sqlite_error().map_or(0, |error| error.extended_code)
 }
 
@@ -119,8 +153,13 @@ pub fn text(db: &Connection, sql: &str) -> String {
 }
 
 pub mod dump;
+#[cfg(unix)]
+mod ffi;
 pub mod history;
+pub mod python;
 pub mod random;
 pub mod scale;
 pub mod sessions;
+#[cfg(unix)]
+pub mod signals;
 pub mod workers;

@@ -66,8 +66,26 @@ impl Worker {
     /// Starts a worker.
     #[must_use]
     pub fn start(role: &str, number: u64, rounds: u64, store: &std::path::Path) -> Self {
+        Self::start_in(role, number, rounds, store, &[])
+    }
+
+    /// Starts a worker with more environment variables.
+    #[must_use]
+    pub fn start_in(
+        role: &str,
+        number: u64,
+        rounds: u64,
+        store: &std::path::Path,
+        environment: &[(&str, &str)],
+    ) -> Self {
         let program = std::env::current_exe().expect("the test program has a path");
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        if let Some(time_to_live) = crate::lease_time_to_live() {
+            let milliseconds = time_to_live.as_millis().to_string();
+            command.env(crate::LEASE_VARIABLE, milliseconds);
+        }
+        let mut child = command
+            .envs(environment.iter().copied())
             .args(["worker", "--exact", "--nocapture", "--test-threads=1"])
             .env(
                 ORDERS,

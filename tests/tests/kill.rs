@@ -10,6 +10,7 @@ use rusqlite::Connection;
 use verso_tests::random::Random;
 use verso_tests::scale::scaled;
 use verso_tests::sessions::{self, Place, Session, execute};
+use verso_tests::signals::signal;
 use verso_tests::workers::{Orders, Worker, report};
 use verso_tests::{TestStore, integer, open, text, uri};
 
@@ -187,15 +188,6 @@ fn a_writer_killed_while_it_creates_the_store_is_no_obstacle() {
         let db = store.connect(DATABASE);
         others_go_on(&db, &store.path(), 0);
     }
-}
-
-/// Sends a signal to a process.
-fn signal(process: u32, signal: libc::c_int) {
-    let process = libc::pid_t::try_from(process).expect("a process id");
-    #[expect(unsafe_code, reason = "the standard library only knows SIGKILL")]
-    // SAFETY: it takes two integers, and the process is a child that was not waited for.
-    let result = unsafe { libc::kill(process, signal) };
-    assert_eq!(result, 0, "the child runs");
 }
 
 #[test]

@@ -13,8 +13,8 @@ pub(crate) struct Generator {
     pub(crate) random: Random,
     setup: Setup,
     steps: Vec<Step>,
-    /// The database that the open transaction writes: one that wrote two would be refused.
-    open: Option<&'static str>,
+    /// Whether a transaction is open, as far as is known.
+    is_open: bool,
     reader_open: bool,
 }
 
@@ -26,7 +26,7 @@ pub(crate) fn generate(seed: u64, length: usize) -> (Setup, Vec<Step>) {
         random,
         setup: setup.clone(),
         steps: Vec::new(),
-        open: None,
+        is_open: false,
         reader_open: false,
     };
     let tables = schema::first_tables(&mut generator.random, setup.attached);
@@ -64,7 +64,7 @@ impl Generator {
             87..90 => self.while_reading(),
             90..91 => Step::Flush,
             91..92 => {
-                self.open = None;
+                self.is_open = false;
                 self.reader_open = false;
                 Step::Reopen
             }
@@ -85,10 +85,12 @@ impl Generator {
 
     /// Where the next statement writes.
     fn target(&mut self) -> &'static str {
-        match self.open {
-            Some(schema) => schema,
-            None if self.setup.attached && self.random.one_in(8) => "aux",
-            None => "main",
+        // More often inside of a transaction, so that many write both.
+        let chance = if self.is_open { 3 } else { 8 };
+        if self.setup.attached && self.random.one_in(chance) {
+            "aux"
+        } else {
+            "main"
         }
     }
 
@@ -102,12 +104,11 @@ impl Generator {
 
     fn transaction(&mut self) {
         let savepoint = format!("s{}", self.random.below(2));
-        if self.open.is_none() {
-            let target = self.target();
-            self.open = Some(target);
+        if !self.is_open {
+            self.is_open = true;
             let begin = match self.random.below(5) {
-                0 if !self.setup.attached => "BEGIN IMMEDIATE".to_owned(),
-                1 if !self.setup.attached => "BEGIN EXCLUSIVE".to_owned(),
+                0 => "BEGIN IMMEDIATE".to_owned(),
+                1 => "BEGIN EXCLUSIVE".to_owned(),
                 2 => format!("SAVEPOINT {savepoint}"),
                 _ => "BEGIN".to_owned(),
             };
@@ -116,7 +117,7 @@ impl Generator {
         let sql = match self.random.below(8) {
             0..2 => return self.end_transaction(),
             2 => {
-                self.open = None;
+                self.is_open = false;
                 self.steps.push(Step::End("ROLLBACK"));
                 return;
             }
@@ -124,18 +125,16 @@ impl Generator {
             5..7 => format!("ROLLBACK TO {savepoint}"),
             _ => format!("RELEASE {savepoint}"),
         };
-        // A release of the outermost savepoint may be the commit: what follows still
-        // writes to one database only, until the next end.
         self.steps.push(Step::Sql(sql));
     }
 
     fn end_transaction(&mut self) {
-        self.open = None;
+        self.is_open = false;
         self.steps.push(Step::End("COMMIT"));
     }
 
     fn vacuum(&mut self) {
-        if self.open.is_some() && !self.random.one_in(10) {
+        if self.is_open && !self.random.one_in(10) {
             self.end_transaction();
         }
         let schema = if self.setup.attached && self.random.one_in(4) {
@@ -200,7 +199,7 @@ impl Generator {
 
     fn while_reading(&mut self) -> Step {
         let query = queries::scan(&mut self.random);
-        // Outside of a transaction each of these commits; all write the same database.
+        // Outside of a transaction each of these commits.
         let mut statements: Vec<String> = (0..3).map(|_| self.modification()).collect();
         if self.random.one_in(2) {
             // The query goes on, if it can.
@@ -228,7 +227,6 @@ impl Generator {
             12..15 => self.delete(&table),
             15..17 => self.upsert(&table),
             17 => self.copy(&table),
-            _ if self.open == Some("aux") => self.insert_one(&table),
             18 => schema::full_text(&mut self.random),
             _ => schema::rectangle(&mut self.random),
         };

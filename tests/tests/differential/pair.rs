@@ -19,13 +19,6 @@ pub(crate) struct Difference {
     pub(crate) text: String,
 }
 
-/// Why a run ended early.
-pub(crate) enum Stop {
-    Differs(Difference),
-    /// A transaction wrote two databases, which is no fair comparison.
-    Unfair(Difference),
-}
-
 struct Pair {
     setup: Setup,
     folder: TempDir,
@@ -48,22 +41,14 @@ pub(crate) struct Counts {
 }
 
 /// Does all steps on new databases.
-pub(crate) fn run(setup: &Setup, steps: &[Step]) -> Result<Counts, Stop> {
+pub(crate) fn run(setup: &Setup, steps: &[Step]) -> Result<Counts, Difference> {
     let mut pair = Pair::new(setup);
     let mut counts = Counts::default();
     for (number, step) in steps.iter().enumerate() {
         counts.steps += 1;
         match pair.step(number, step) {
             Ok(failed) => counts.failed += usize::from(failed),
-            Err(text) => {
-                let refused = verso_vfs::last_error().unwrap_or_default();
-                let difference = Difference { step: number, text };
-                return Err(if refused.contains("several databases") {
-                    Stop::Unfair(difference)
-                } else {
-                    Stop::Differs(difference)
-                });
-            }
+            Err(text) => return Err(Difference { step: number, text }),
         }
     }
     Ok(counts)
@@ -245,8 +230,8 @@ fn set_up(db: &Connection, aux: &str, setup: &Setup, journal_mode: &str) {
     }
     if setup.attached {
         db.execute("ATTACH ?1 AS aux", [aux]).expect("ATTACH");
-        for pragma in ["page_size = 1024", "synchronous = off", "cache_size = 4"] {
-            dump::rows(db, &format!("PRAGMA aux.{pragma}")).expect("a pragma of the setup");
+        for pragma in setup.pragmas_of_attached(journal_mode) {
+            dump::rows(db, &pragma).expect("a pragma of the setup");
         }
     }
 }

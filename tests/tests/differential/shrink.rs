@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::pair::{self, Difference, Stop};
+use crate::pair::{self, Difference};
 use crate::step::{Setup, Step};
 
 /// A developer waits for it.
@@ -22,7 +22,7 @@ pub(crate) fn shrink(
         while from < steps.len() && begin.elapsed() < LONGEST {
             let mut candidate = steps.clone();
             candidate.drain(from..(from + chunk).min(steps.len()));
-            if let Err(Stop::Differs(found)) = pair::run(setup, &candidate) {
+            if let Err(found) = pair::run(setup, &candidate) {
                 candidate.truncate(found.step + 1);
                 (steps, difference) = (candidate, found);
             } else {

@@ -16,8 +16,7 @@ pub(crate) struct Setup {
     /// `cache_size` in pages; small ones make transactions spill.
     pub(crate) cache_size: u32,
     pub(crate) foreign_keys: bool,
-    /// Whether a second database is attached. Then no transaction begins with BEGIN
-    /// IMMEDIATE or EXCLUSIVE: SQLite would begin to write in both.
+    /// Whether a second database is attached, so that transactions write both.
     pub(crate) attached: bool,
     /// Whether the two connections share nothing in memory, like those of two processes.
     pub(crate) apart: bool,
@@ -74,6 +73,9 @@ impl fmt::Display for Setup {
         }
         if self.attached {
             writeln!(formatter, "ATTACH 'aux.db' AS aux;")?;
+            for pragma in self.pragmas_of_attached(self.journal_mode) {
+                writeln!(formatter, "{pragma};")?;
+            }
         }
         Ok(())
     }
@@ -89,6 +91,16 @@ impl Setup {
             format!("PRAGMA main.cache_size = {}", self.cache_size),
             format!("PRAGMA foreign_keys = {}", self.foreign_keys),
             "PRAGMA recursive_triggers = 0".to_owned(),
+        ]
+    }
+
+    /// Those of the attached database, once it is attached.
+    pub(crate) fn pragmas_of_attached(&self, journal_mode: &str) -> Vec<String> {
+        vec![
+            "PRAGMA aux.page_size = 1024".to_owned(),
+            format!("PRAGMA aux.journal_mode = {journal_mode}"),
+            format!("PRAGMA aux.synchronous = {}", self.synchronous),
+            "PRAGMA aux.cache_size = 4".to_owned(),
         ]
     }
 }
