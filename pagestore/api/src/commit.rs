@@ -1,54 +1,16 @@
 //! Commits: what a transaction sends, and what the store keeps of it.
 
-use std::fmt;
-
 use roaring::RoaringBitmap;
 
+use crate::id::random_id;
 use crate::{Lease, Page, PageCount, PageNumber, PageSize, Snapshot, UnixMillis, Version};
 
-/// The identity of one commit, chosen at random by the client.
-///
-/// A commit whose answer was lost is asked again with the same id; the store applies it
-/// at most once.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CommitId([u8; 16]);
-
-impl CommitId {
-    /// The id with these bytes.
-    #[must_use]
-    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(bytes)
-    }
-
-    /// A new id from the operating system's random numbers.
+random_id! {
+    /// The identity of one commit, chosen at random by the client.
     ///
-    /// # Errors
-    /// If the operating system gives no random numbers.
-    pub fn random() -> Result<Self, getrandom::Error> {
-        let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes)?;
-        Ok(Self(bytes))
-    }
-
-    /// The bytes.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
-}
-
-impl fmt::Display for CommitId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0
-            .iter()
-            .try_for_each(|byte| write!(formatter, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for CommitId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "CommitId({self})")
-    }
+    /// A commit whose answer was lost is asked again with the same id; the store applies it
+    /// at most once.
+    CommitId
 }
 
 /// How much a commit must survive once it is acknowledged, as SQLite's

@@ -4,48 +4,15 @@
 //! No clock of two machines is ever compared. A lease has a beat, which its holder moves
 //! while it lives; whoever waits measures by its own clock for how long it saw the same.
 
-use std::fmt;
 use std::time::Duration;
 
+use crate::id::random_id;
 use crate::{DatabaseId, Version};
 
-/// The identity of one wait for a lease, and of the holding that it ends in, chosen at random
-/// by the client. A request whose answer was lost is asked again with the same id.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LeaseId([u8; 16]);
-
-impl LeaseId {
-    /// The id with these bytes.
-    #[must_use]
-    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(bytes)
-    }
-
-    /// A new id from the operating system's random numbers.
-    ///
-    /// # Errors
-    /// If the operating system gives no random numbers.
-    pub fn random() -> Result<Self, getrandom::Error> {
-        let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes)?;
-        Ok(Self(bytes))
-    }
-
-    /// The bytes.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for LeaseId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "LeaseId(")?;
-        self.0
-            .iter()
-            .try_for_each(|byte| write!(formatter, "{byte:02x}"))?;
-        write!(formatter, ")")
-    }
+random_id! {
+    /// The identity of one wait for a lease, and of the holding that it ends in, chosen at
+    /// random by the client. A request whose answer was lost is asked again with the same id.
+    LeaseId
 }
 
 /// A place in the queue for a lease. Places that were taken later compare greater.

@@ -13,6 +13,7 @@ mod commit;
 mod database;
 mod error;
 pub mod header;
+mod id;
 mod lease;
 mod moment;
 mod page;
