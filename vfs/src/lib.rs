@@ -61,7 +61,7 @@ struct Transactions;
 
 pub use conflict::{Conflict, Owner, last_conflict};
 pub use error::{last_error, last_error_of};
-pub use ffi::register_with;
+pub use ffi::{add_functions, register_with};
 
 /// Opens the store that a URL names.
 pub type StoreOpener = fn(&StoreUrl) -> Result<Arc<dyn PageStore>, StoreError>;
@@ -73,6 +73,8 @@ pub struct Options {
     pub opener: StoreOpener,
     /// The name SQLite knows the VFS by.
     pub name: String,
+    /// Whether databases that name no VFS are opened by this one.
+    pub is_default: bool,
     /// The store of databases whose URI has no `store=`; `None` for `VERSO_STORE`, else
     /// `sqlite:verso.db`.
     pub store: Option<StoreUrl>,
@@ -91,6 +93,7 @@ impl Options {
         Self {
             opener,
             name: "verso".to_owned(),
+            is_default: false,
             store: None,
             cache_bytes: 64 << 20,
             lease_time_to_live: Duration::from_secs(5),

@@ -36,7 +36,7 @@ impl Writers {
         }
     }
 
-    const fn name(self) -> &'static CStr {
+    pub(crate) const fn name(self) -> &'static CStr {
         match self {
             Self::Concurrent => c"concurrent",
             Self::Queued => c"queued",

@@ -186,6 +186,10 @@ impl StoreHandle {
         !self.process.is_current()
     }
 
+    pub(crate) const fn url(&self) -> &StoreUrl {
+        &self.url
+    }
+
     /// The open store itself, for what outlives a single request.
     pub(crate) fn share(&self) -> Result<&Arc<OpenStore>, StoreError> {
         self.pages()?;

@@ -5,6 +5,7 @@
 
 mod commit;
 mod conflict;
+mod describe;
 mod lease;
 mod snapshot;
 
@@ -188,6 +189,17 @@ impl Database {
     /// Whether it is between `xLock(RESERVED)` and the commit.
     pub(crate) const fn is_writing(&self) -> bool {
         matches!(self.state, State::Writing(_) | State::Staged(_))
+    }
+
+    /// What the transaction reads, if there is one.
+    const fn transaction_snapshot(&self) -> Option<&Snapshot> {
+        match &self.state {
+            State::Reading(snapshot) | State::Overtaken(snapshot) | State::Committed(snapshot) => {
+                Some(snapshot)
+            }
+            State::Writing(write) | State::Staged(Staged { write, .. }) => Some(&write.snapshot),
+            State::Idle => None,
+        }
     }
 
     /// What was written and has not committed.

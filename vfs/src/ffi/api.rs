@@ -3,13 +3,24 @@
 //! A small table, filled from the symbols that this program is linked with, or from those
 //! that another SQLite library in the process has by the same names.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_uchar, c_void};
 use std::ptr::NonNull;
 
 use libsqlite3_sys as sqlite;
 
 use crate::RegisterError;
 use crate::statement::Running;
+
+/// An SQL function.
+type Function =
+    unsafe extern "C" fn(*mut sqlite::sqlite3_context, c_int, *mut *mut sqlite::sqlite3_value);
+
+/// What `sqlite3_auto_extension` calls for each new connection.
+type EntryPoint = unsafe extern "C" fn(
+    *mut sqlite::sqlite3,
+    *mut *mut c_char,
+    *const sqlite::sqlite3_api_routines,
+) -> c_int;
 
 /// Defines [`HostApi`] from one line per function: its field, its symbol, and its type.
 macro_rules! host_api {
@@ -83,6 +94,35 @@ host_api! {
     db_name = sqlite3_db_name: unsafe extern "C" fn(*mut sqlite::sqlite3, c_int) -> *const c_char;
     db_filename = sqlite3_db_filename:
         unsafe extern "C" fn(*mut sqlite::sqlite3, *const c_char) -> *const c_char;
+    auto_extension = sqlite3_auto_extension:
+        unsafe extern "C" fn(Option<EntryPoint>) -> c_int;
+    create_function_v2 = sqlite3_create_function_v2:
+        unsafe extern "C" fn(
+            *mut sqlite::sqlite3,
+            *const c_char,
+            c_int,
+            c_int,
+            *mut c_void,
+            Option<Function>,
+            Option<Function>,
+            Option<unsafe extern "C" fn(*mut sqlite::sqlite3_context)>,
+            Option<unsafe extern "C" fn(*mut c_void)>,
+        ) -> c_int;
+    context_db_handle = sqlite3_context_db_handle:
+        unsafe extern "C" fn(*mut sqlite::sqlite3_context) -> *mut sqlite::sqlite3;
+    value_text = sqlite3_value_text:
+        unsafe extern "C" fn(*mut sqlite::sqlite3_value) -> *const c_uchar;
+    result_text = sqlite3_result_text:
+        unsafe extern "C" fn(
+            *mut sqlite::sqlite3_context,
+            *const c_char,
+            c_int,
+            Option<unsafe extern "C" fn(*mut c_void)>,
+        );
+    result_error = sqlite3_result_error:
+        unsafe extern "C" fn(*mut sqlite::sqlite3_context, *const c_char, c_int);
+    file_control = sqlite3_file_control:
+        unsafe extern "C" fn(*mut sqlite::sqlite3, *const c_char, c_int, *mut c_void) -> c_int;
     sql = sqlite3_sql: unsafe extern "C" fn(*mut sqlite::sqlite3_stmt) -> *const c_char;
     libversion_number = sqlite3_libversion_number: unsafe extern "C" fn() -> c_int;
 }
@@ -109,9 +149,13 @@ impl HostApi {
     ///
     /// # Safety
     /// `vfs` and all that it points to must stay valid as long as the process lives.
-    pub(super) unsafe fn vfs_register(&self, vfs: *mut sqlite::sqlite3_vfs) -> c_int {
+    pub(super) unsafe fn vfs_register(
+        &self,
+        vfs: *mut sqlite::sqlite3_vfs,
+        is_default: bool,
+    ) -> c_int {
         // SAFETY: passed on to the caller.
-        unsafe { (self.vfs_register)(vfs, 0) }
+        unsafe { (self.vfs_register)(vfs, is_default.into()) }
     }
 
     /// Writes to the log that `sqlite3_config(SQLITE_CONFIG_LOG)` set.
@@ -241,6 +285,110 @@ impl HostApi {
     ) {
         // SAFETY: passed on to the caller.
         unsafe { (self.set_last_insert_rowid)(connection, rowid) }
+    }
+
+    /// `sqlite3_auto_extension`.
+    pub(super) fn auto_extension(&self, entry: EntryPoint) -> c_int {
+        // SAFETY: SQLite only keeps the pointer, and calls it as the entry point that it is.
+        unsafe { (self.auto_extension)(Some(entry)) }
+    }
+
+    /// Adds an SQL function to a connection.
+    ///
+    /// # Safety
+    /// The connection must be open.
+    pub(super) unsafe fn create_function(
+        &self,
+        connection: *mut sqlite::sqlite3,
+        name: &CStr,
+        arguments: c_int,
+        flags: c_int,
+        function: Function,
+    ) -> c_int {
+        // SAFETY: passed on to the caller; the function needs no data of its own.
+        unsafe {
+            (self.create_function_v2)(
+                connection,
+                name.as_ptr(),
+                arguments,
+                flags,
+                std::ptr::null_mut(),
+                Some(function),
+                None,
+                None,
+                None,
+            )
+        }
+    }
+
+    /// The connection that calls a function.
+    ///
+    /// # Safety
+    /// The context must be that of the call.
+    pub(super) unsafe fn context_connection(
+        &self,
+        context: *mut sqlite::sqlite3_context,
+    ) -> *mut sqlite::sqlite3 {
+        // SAFETY: passed on to the caller.
+        unsafe { (self.context_db_handle)(context) }
+    }
+
+    /// An argument as text; `None` for NULL.
+    ///
+    /// # Safety
+    /// The value must be an argument of the present call, and the text be used during it.
+    pub(super) unsafe fn value_text<'a>(
+        &self,
+        value: *mut sqlite::sqlite3_value,
+    ) -> Option<&'a CStr> {
+        // SAFETY: passed on to the caller; SQLite's texts end with a zero.
+        unsafe { super::c_text((self.value_text)(value).cast()) }
+    }
+
+    /// Answers a text.
+    ///
+    /// # Safety
+    /// The context must be that of the call.
+    pub(super) unsafe fn result_text(&self, context: *mut sqlite::sqlite3_context, text: &str) {
+        let length = c_int::try_from(text.len()).unwrap_or(c_int::MAX);
+        // SAFETY: passed on to the caller; SQLite copies so many bytes at once.
+        unsafe {
+            (self.result_text)(
+                context,
+                text.as_ptr().cast(),
+                length,
+                sqlite::SQLITE_TRANSIENT(),
+            );
+        }
+    }
+
+    /// Answers an error.
+    ///
+    /// # Safety
+    /// The context must be that of the call.
+    pub(super) unsafe fn result_error(
+        &self,
+        context: *mut sqlite::sqlite3_context,
+        message: &CStr,
+    ) {
+        // SAFETY: passed on to the caller; SQLite copies the text up to its zero.
+        unsafe { (self.result_error)(context, message.as_ptr(), -1) }
+    }
+
+    /// `sqlite3_file_control`.
+    ///
+    /// # Safety
+    /// The connection must be open, the argument that of the operation, and the caller no
+    /// callback of a VFS.
+    pub(super) unsafe fn file_control(
+        &self,
+        connection: *mut sqlite::sqlite3,
+        schema: &CStr,
+        operation: c_int,
+        argument: *mut c_void,
+    ) -> c_int {
+        // SAFETY: passed on to the caller.
+        unsafe { (self.file_control)(connection, schema.as_ptr(), operation, argument) }
     }
 
     /// `SQLITE_VERSION_NUMBER` of the library.

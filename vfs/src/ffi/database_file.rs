@@ -9,6 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::api::HostApi;
 use super::c_text;
+use super::functions::FCNTL_DATABASE;
 use crate::connection::{Connection, SharedDatabase};
 use crate::database::Database;
 use crate::error::VfsError;
@@ -243,6 +244,11 @@ impl DatabaseFile {
                     }
                 };
             }
+            FCNTL_DATABASE => {
+                let database = Arc::into_raw(Arc::clone(&self.database));
+                // SAFETY: the argument is a place for it.
+                unsafe { argument.cast::<*const Mutex<Database>>().write(database) };
+            }
             // SAFETY: the argument is that of a pragma.
             sqlite::SQLITE_FCNTL_PRAGMA => return Ok(unsafe { self.pragma(argument.cast()) }),
             sqlite::SQLITE_FCNTL_BEGIN_ATOMIC_WRITE => self.database().begin_batch(),
@@ -276,7 +282,7 @@ impl DatabaseFile {
             self.handle()
                 .map_or(1, |handle| self.api.written_files(handle))
         };
-        if super_journal.is_some() || files > 1 {
+        if super_journal.is_some() || files.max(connection.count_written()) > 1 {
             let name = super_journal.map(CStr::to_string_lossy);
             return connection.stage_and_prepare(
                 &self.database,

@@ -9,6 +9,7 @@ mod api;
 mod database_file;
 mod file;
 mod fork;
+mod functions;
 mod name;
 mod super_journal;
 mod thread;
@@ -23,6 +24,7 @@ use crate::error::{VfsError, remember};
 
 pub(crate) use api::HostApi;
 pub(crate) use database_file::BusyHandler;
+pub use functions::add_functions;
 pub(crate) use thread::spawn;
 pub(crate) use vfs::register;
 pub use vfs::register_with;

@@ -9,7 +9,7 @@ use libsqlite3_sys as sqlite;
 use super::api::HostApi;
 use super::file::{OpenFile, RawFile};
 use super::super_journal::{self, Deletion};
-use super::{c_text, fork, guard, name};
+use super::{c_text, fork, functions, guard, name};
 use crate::database::Database;
 use crate::error::VfsError;
 use crate::open::{OpenFlags, Parameters, open as open_database};
@@ -64,6 +64,7 @@ pub(crate) fn register(api: HostApi, options: Options) -> Result<(), RegisterErr
         return Err(RegisterError::NoPlatform);
     }
     fork::install();
+    let is_default = options.is_default;
     let registered = Box::leak(Box::new(Registered {
         api,
         options,
@@ -72,8 +73,11 @@ pub(crate) fn register(api: HostApi, options: Options) -> Result<(), RegisterErr
     // SAFETY: a VFS that SQLite found is valid as long as the process lives.
     let vfs = unsafe { describe(name, registered, &*platform) };
     // SAFETY: the VFS and all that it points to are leaked.
-    match unsafe { api.vfs_register(Box::leak(Box::new(vfs))) } {
-        sqlite::SQLITE_OK => Ok(()),
+    match unsafe { api.vfs_register(Box::leak(Box::new(vfs)), is_default) } {
+        sqlite::SQLITE_OK => {
+            functions::install(api);
+            Ok(())
+        }
         code => Err(RegisterError::Refused(code)),
     }
 }

@@ -1,0 +1,106 @@
+//! Verso as an extension that a stock SQLite loads: `.load libverso` in the shell,
+//! `sqlite3_load_extension` elsewhere (<https://www.sqlite.org/loadext.html>).
+//!
+//! The library uses the host's SQLite through the table that it is given, and nothing else of
+//! it. The embedded store has an SQLite of its own inside, which nobody outside sees.
+
+#![expect(unsafe_code, reason = "an interface for C")]
+
+mod logging;
+mod routines;
+
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::panic::catch_unwind;
+
+use libsqlite3_sys as sqlite;
+use parking_lot::Mutex;
+use verso_vfs::Options;
+
+use routines::Routines;
+
+/// The oldest SQLite that has what the VFS needs: `SQLITE_VERSION_NUMBER`.
+const OLDEST: c_int = 3_037_000;
+
+/// Makes the VFS the default one, for applications that cannot name it.
+const DEFAULT_VFS: &str = "VERSO_DEFAULT_VFS";
+
+/// Connections of several threads may load at once.
+static LOADING: Mutex<()> = Mutex::new(());
+
+/// The entry point. Registers the VFS `verso` with the library that loads this one. Loading it
+/// again changes nothing.
+///
+/// # Safety
+/// To be called by SQLite, as the entry point of an extension.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sqlite3_verso_init(
+    connection: *mut sqlite::sqlite3,
+    message: *mut *mut c_char,
+    table: *const c_void,
+) -> c_int {
+    // SAFETY: SQLite passes its table of functions, which stays.
+    let routines = unsafe { Routines::new(table) };
+    let result = catch_unwind(|| {
+        let _one = LOADING.lock();
+        load(routines)?;
+        // SAFETY: the connection that loads is open.
+        unsafe { verso_vfs::add_functions(connection.cast()) }
+            .map_err(|code| format!("the SQL functions were refused: result code {code}"))
+    });
+    let error = match result {
+        // The VFS stays registered when the connection closes, and so must its code.
+        Ok(Ok(())) => return sqlite::SQLITE_OK_LOAD_PERMANENTLY,
+        Ok(Err(error)) => error,
+        Err(_) => "internal error".to_owned(),
+    };
+    if !message.is_null() {
+        let text = CString::new(format!("verso: {error}")).unwrap_or_default();
+        // SAFETY: SQLite passes a place for the text, and frees it.
+        unsafe { *message = routines.copy(&text) };
+    }
+    sqlite::SQLITE_ERROR
+}
+
+fn load(routines: Routines) -> Result<(), String> {
+    let version = routines.version_number();
+    if version < OLDEST {
+        return Err(format!(
+            "this is SQLite {}, and Verso needs 3.37 or newer: use a newer SQLite",
+            shown(version)
+        ));
+    }
+    if !routines.is_threadsafe() {
+        return Err(
+            "this SQLite was built without threads (SQLITE_THREADSAFE=0): use one with them"
+                .to_owned(),
+        );
+    }
+    logging::start()?;
+    // Another connection, or another copy of this library, was faster.
+    if routines.has_vfs(c"verso") {
+        return Ok(());
+    }
+    let options = Options {
+        is_default: is_on(DEFAULT_VFS),
+        ..Options::new(verso_engine::open)
+    };
+    // SAFETY: the functions are those of the host's table, whose library outlives this one,
+    // and this one stays loaded.
+    unsafe { verso_vfs::register_with(|name| routines.find(name), options) }
+        .map_err(|error| error.to_string())
+}
+
+/// A version number as SQLite writes it.
+fn shown(version: c_int) -> String {
+    let (major, minor, patch) = (version / 1_000_000, version / 1000 % 1000, version % 1000);
+    format!("{major}.{minor}.{patch}")
+}
+
+fn is_on(variable: &str) -> bool {
+    std::env::var(variable).is_ok_and(|value| !matches!(value.as_str(), "" | "0"))
+}
+
+/// The name of a function as text.
+fn text(name: &CStr) -> &str {
+    name.to_str().unwrap_or_default()
+}

@@ -1,0 +1,215 @@
+//! Goal: the extension in a stock `sqlite3` shell, as somebody types it.
+//! Method: the shell of the system (Debian's package `sqlite3`) runs scripts, alone and two at
+//! once; what it prints is compared.
+#![cfg(unix)]
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+/// The library, which cargo puts beside the test programs.
+fn library() -> PathBuf {
+    let program = std::env::current_exe().expect("the test program has a path");
+    let library = program.with_file_name(format!("libverso{}", std::env::consts::DLL_SUFFIX));
+    assert!(library.exists(), "{} is missing", library.display());
+    library.with_extension("")
+}
+
+fn shell(folder: &Path, environment: &[(&str, &str)], script: &str) -> Output {
+    let mut command = Command::new("sqlite3");
+    command
+        .arg("-bail")
+        .current_dir(folder)
+        .env_remove("VERSO_STORE")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command.envs(environment.iter().copied());
+    let mut child = command
+        .spawn()
+        .expect("the sqlite3 shell is there: apt-get install sqlite3");
+    let mut input = child.stdin.take().expect("it is piped");
+    input.write_all(script.as_bytes()).expect("it reads");
+    drop(input);
+    child.wait_with_output().expect("it ends")
+}
+
+/// What a script prints that must run without an error.
+fn run(folder: &Path, script: &str) -> String {
+    let script = format!(".load {}\n{script}", library().display());
+    let output = shell(folder, &[], &script);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.success() && told.is_empty(),
+        "{script}: {told}"
+    );
+    String::from_utf8(output.stdout).expect("text")
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+#[test]
+fn four_lines_make_a_database() {
+    let folder = folder();
+    let printed = run(
+        folder.path(),
+        ".open file:app.db?vfs=verso
+         CREATE TABLE t(x); INSERT INTO t VALUES (1); SELECT verso_version();",
+    );
+    let version = printed.trim();
+    assert!(
+        version.len() == 20 && version.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        "{printed}"
+    );
+    let again = run(
+        folder.path(),
+        &format!(
+            ".open file:app.db?vfs=verso\nINSERT INTO t VALUES (2); SELECT sum(x) FROM t;\n\
+             .open file:app.db?vfs=verso&at={version}\nSELECT sum(x) FROM t;"
+        ),
+    );
+    assert_eq!(again, "3\n1\n");
+    assert!(folder.path().join("verso.db").exists(), "the default store");
+}
+
+#[test]
+fn no_file_is_made_before_a_database_is_opened() {
+    let folder = folder();
+    assert_eq!(run(folder.path(), "SELECT 1;"), "1\n");
+    let files: Vec<_> = std::fs::read_dir(folder.path())
+        .expect("a folder")
+        .collect();
+    assert!(files.is_empty(), "{files:?}");
+}
+
+#[test]
+fn shells_write_at_once() {
+    let folder = folder();
+    run(
+        folder.path(),
+        ".open file:app.db?vfs=verso\nCREATE TABLE t (n); INSERT INTO t VALUES (0);",
+    );
+    let updates = "UPDATE t SET n = n + 1;\n".repeat(100);
+    let script = format!(
+        ".open file:app.db?vfs=verso\n.timeout 60000\nPRAGMA synchronous = OFF;\n{updates}"
+    );
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| run(folder.path(), &script));
+        }
+    });
+    let found = run(
+        folder.path(),
+        ".open file:app.db?vfs=verso\nSELECT n FROM t;",
+    );
+    assert_eq!(found, "400\n");
+}
+
+#[test]
+fn loading_twice_and_from_two_connections_is_harmless() {
+    let folder = folder();
+    let library = library();
+    let printed = run(
+        folder.path(),
+        &format!(
+            ".load {0}\n.connection 1\n.load {0}\n.open file:app.db?vfs=verso\n\
+             SELECT verso_version() <> '';\n.connection 0\nSELECT 2;",
+            library.display()
+        ),
+    );
+    assert_eq!(printed, "1\n2\n");
+}
+
+#[test]
+fn functions_tell_of_a_database() {
+    let folder = folder();
+    let printed = run(
+        folder.path(),
+        ".open file:app.db?vfs=verso
+         CREATE TABLE t (n);
+         SELECT json_extract(verso_info(), '$.name', '$.pages', '$.writers', '$.read_only');
+         ATTACH ':memory:' AS memory;
+         ATTACH 'file:past.db?vfs=verso' AS other;
+         SELECT json_extract(verso_info('other'), '$.name', '$.pages');
+         SELECT verso_last_error() IS NULL;",
+    );
+    assert_eq!(
+        printed,
+        "[\"app.db\",2,\"concurrent\",false]\n[\"past.db\",0]\n1\n"
+    );
+}
+
+#[test]
+fn failures_say_what_to_do() {
+    let folder = folder();
+    let failing = |script: &str| {
+        let script = format!(".load {}\n{script}", library().display());
+        let output = shell(folder.path(), &[], &script);
+        assert!(!output.status.success(), "{script}");
+        String::from_utf8(output.stderr).expect("text")
+    };
+    let told = failing("SELECT verso_version();");
+    assert!(told.contains("main is no Verso database"), "{told}");
+    let told = failing(".open file:app.db?vfs=verso\nSELECT verso_info('nothing');");
+    assert!(told.contains("nothing is no Verso database"), "{told}");
+    let told = failing(".open file:app.db?vfs=verso\nSELECT verso_info(1, 2);");
+    assert!(told.contains("wrong number of arguments"), "{told}");
+    let output = shell(
+        folder.path(),
+        &[("VERSO_LOG", "/no/such/folder/log")],
+        &format!(".load {}\n", library().display()),
+    );
+    let told = String::from_utf8(output.stderr).expect("text");
+    assert!(told.contains("VERSO_LOG=/no/such/folder/log"), "{told}");
+}
+
+#[test]
+fn the_log_goes_where_it_is_asked_for() {
+    let folder = folder();
+    let log = folder.path().join("log");
+    let script = format!(
+        ".load {}\n.open file:missing.db?vfs=verso&mode=rw\nSELECT 1;\n",
+        library().display()
+    );
+    let path = log.to_str().expect("UTF-8");
+    shell(folder.path(), &[("VERSO_LOG", path)], &script);
+    let text = std::fs::read_to_string(&log).expect("a log");
+    assert!(text.contains("missing.db"), "{text}");
+    let silent = shell(folder.path(), &[], &script);
+    let told = String::from_utf8_lossy(&silent.stderr).into_owned();
+    assert!(!told.contains("DEBUG"), "{told}");
+}
+
+#[test]
+fn it_can_be_the_default() {
+    let folder = folder();
+    let script = format!(
+        ".load {}\n.open app.db\nCREATE TABLE t (n);\nSELECT verso_version() <> '';\n",
+        library().display()
+    );
+    let output = shell(folder.path(), &[("VERSO_DEFAULT_VFS", "1")], &script);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "1\n");
+    assert!(folder.path().join("verso.db").exists());
+    assert!(!folder.path().join("app.db").exists());
+}
+
+/// The embedded store's own SQLite stays inside: nothing of it may meet the host's.
+#[test]
+fn no_symbol_of_sqlite_is_exported() {
+    let file = library().with_extension("so");
+    let output = Command::new("nm")
+        .args(["-D", "--defined-only"])
+        .arg(&file)
+        .output()
+        .expect("nm is there: apt-get install binutils");
+    let symbols = String::from_utf8(output.stdout).expect("text");
+    let names: Vec<_> = symbols
+        .lines()
+        .filter_map(|line| line.split_whitespace().next_back())
+        .collect();
+    assert_eq!(names, ["sqlite3_verso_init"]);
+}

@@ -1,0 +1,35 @@
+//! What a database tells of itself in SQL.
+
+use serde_json::json;
+use verso_pagestore::Snapshot;
+
+use super::Database;
+use crate::error::VfsError;
+
+impl Database {
+    /// What the transaction reads; without one, the newest state.
+    pub(crate) fn present(&mut self) -> Result<Snapshot, VfsError> {
+        if let Some(snapshot) = self.transaction_snapshot() {
+            return Ok(*snapshot);
+        }
+        self.store.renew()?;
+        self.unlocked_snapshot()
+    }
+
+    /// The facts about it, as JSON.
+    pub(crate) fn describe(&mut self) -> Result<String, VfsError> {
+        let snapshot = self.present()?;
+        let facts = json!({
+            "name": self.name.as_str(),
+            "id": snapshot.database.to_string(),
+            "store": self.store.url().to_string(),
+            "version": snapshot.version.to_string(),
+            "page_size": snapshot.page_size.map(verso_pagestore::PageSize::get),
+            "pages": snapshot.page_count.get(),
+            "read_only": self.read_only,
+            "pinned": self.is_pinned(),
+            "writers": self.settings.writers.name().to_string_lossy(),
+        });
+        Ok(facts.to_string())
+    }
+}

@@ -1,0 +1,191 @@
+//! The SQL functions: `verso_version`, `verso_info` and `verso_last_error`, on every connection
+//! of the SQLite library that the VFS was registered with.
+
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+use std::slice;
+use std::sync::{Arc, OnceLock};
+
+use libsqlite3_sys as sqlite;
+use parking_lot::Mutex;
+
+use super::api::HostApi;
+use crate::connection::SharedDatabase;
+use crate::database::Database;
+use crate::error::last_error;
+
+/// Asks an open file for its database: the argument is a place for an [`Arc`] as
+/// [`Arc::into_raw`] makes it. Numbers of this size are no file's own business
+/// (<https://www.sqlite.org/c3ref/c_fcntl_begin_atomic_write.html>).
+pub(super) const FCNTL_DATABASE: c_int = 0x7665_7273;
+
+/// The library whose connections get the functions: the first that the VFS was registered
+/// with. `sqlite3_auto_extension` passes nothing on that would tell several apart.
+static LIBRARY: OnceLock<HostApi> = OnceLock::new();
+
+type Context = *mut sqlite::sqlite3_context;
+type Arguments = *mut *mut sqlite::sqlite3_value;
+type Function = unsafe extern "C" fn(Context, c_int, Arguments);
+
+/// Name, number of arguments, flags, and the function. All of them look at the world, so none
+/// is deterministic. Those that tell of more than the database itself must not be called by a
+/// schema that somebody else may have written.
+const FUNCTIONS: [(&CStr, c_int, c_int, Function); 5] = [
+    (c"verso_version", 0, sqlite::SQLITE_UTF8, version),
+    (c"verso_version", 1, sqlite::SQLITE_UTF8, version),
+    (c"verso_info", 0, DIRECT, info),
+    (c"verso_info", 1, DIRECT, info),
+    (c"verso_last_error", 0, DIRECT, last),
+];
+
+const DIRECT: c_int = sqlite::SQLITE_UTF8 | sqlite::SQLITE_DIRECTONLY;
+
+/// Gives the functions to every connection that is opened from now on.
+pub(super) fn install(api: HostApi) {
+    if LIBRARY.set(api).is_ok() {
+        // Without memory for it, connections lack the functions, and nothing else is wrong.
+        let _ = api.auto_extension(add_to_connection);
+    }
+}
+
+/// Gives the SQL functions of Verso to a connection that was opened before the VFS was
+/// registered. Those that are opened later have them by themselves.
+///
+/// # Errors
+/// SQLite's result code, if it has no memory for them.
+///
+/// # Safety
+/// `connection` must be an open `sqlite3*` of the library that the VFS is registered with.
+pub unsafe fn add_functions(connection: *mut c_void) -> Result<(), c_int> {
+    // SAFETY: passed on to the caller.
+    match unsafe { add_to_connection(connection.cast(), ptr::null_mut(), ptr::null()) } {
+        sqlite::SQLITE_OK => Ok(()),
+        code => Err(code),
+    }
+}
+
+/// Gives the functions to a connection, as `sqlite3_auto_extension` calls it.
+///
+/// # Safety
+/// `connection` must be open, and of the library that [`install`] was told of.
+unsafe extern "C" fn add_to_connection(
+    connection: *mut sqlite::sqlite3,
+    _: *mut *mut c_char,
+    _: *const sqlite::sqlite3_api_routines,
+) -> c_int {
+    let Some(api) = LIBRARY.get() else {
+        return sqlite::SQLITE_OK;
+    };
+    for (name, arguments, flags, function) in FUNCTIONS {
+        // SAFETY: passed on to the caller.
+        let code = unsafe { api.create_function(connection, name, arguments, flags, function) };
+        if code != sqlite::SQLITE_OK {
+            return code;
+        }
+    }
+    sqlite::SQLITE_OK
+}
+
+/// Runs a function, whose answer is a text or nothing.
+///
+/// # Safety
+/// To be called by SQLite for a function of [`FUNCTIONS`].
+unsafe fn answer(
+    context: Context,
+    count: c_int,
+    arguments: Arguments,
+    function: impl FnOnce(&HostApi, Option<&CStr>) -> Result<Option<String>, String>,
+) {
+    let Some(api) = LIBRARY.get() else { return };
+    let count = usize::try_from(count).unwrap_or(0);
+    // SAFETY: SQLite passes so many values, which stay as they are during the call.
+    let first = unsafe {
+        let values = if count == 0 {
+            &[]
+        } else {
+            slice::from_raw_parts(arguments, count)
+        };
+        values.first().and_then(|value| api.value_text(*value))
+    };
+    let result = catch_unwind(AssertUnwindSafe(|| function(api, first)));
+    // SAFETY: the context is that of this call.
+    unsafe {
+        match result.unwrap_or_else(|_| Err("internal error".to_owned())) {
+            Ok(Some(text)) => api.result_text(context, &text),
+            Ok(None) => {}
+            Err(message) => {
+                let message = CString::new(message.replace('\0', " ")).unwrap_or_default();
+                api.result_error(context, &message);
+            }
+        }
+    }
+}
+
+/// Runs a function about one of the connection's databases.
+///
+/// # Safety
+/// As for [`answer`].
+unsafe fn about_database(
+    context: Context,
+    count: c_int,
+    arguments: Arguments,
+    function: impl FnOnce(&mut Database) -> Result<String, String>,
+) {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        answer(context, count, arguments, |api, schema| {
+            let schema = schema.unwrap_or(c"main");
+            match database_of(api, api.context_connection(context), schema) {
+                Some(database) => function(&mut database.lock()).map(Some),
+                None => Err(format!(
+                    "{} is no Verso database of this connection: name the schema of one, such as \
+                     'main'",
+                    schema.to_string_lossy()
+                )),
+            }
+        });
+    }
+}
+
+/// The database behind a schema of a connection, if it is one of ours.
+///
+/// # Safety
+/// The connection must be open, and the caller called by it outside of the VFS.
+unsafe fn database_of(
+    api: &HostApi,
+    connection: *mut sqlite::sqlite3,
+    schema: &CStr,
+) -> Option<SharedDatabase> {
+    let mut place: *const Mutex<Database> = ptr::null();
+    // SAFETY: only files of ours know the operation; they write an Arc that is handed over.
+    unsafe {
+        let argument = (&raw mut place).cast();
+        let code = api.file_control(connection, schema, FCNTL_DATABASE, argument);
+        (code == sqlite::SQLITE_OK && !place.is_null()).then(|| Arc::from_raw(place))
+    }
+}
+
+unsafe extern "C" fn version(context: Context, count: c_int, arguments: Arguments) {
+    // SAFETY: called by SQLite.
+    unsafe {
+        about_database(context, count, arguments, |database| {
+            let snapshot = database.present().map_err(|error| error.to_string())?;
+            Ok(snapshot.version.to_string())
+        });
+    }
+}
+
+unsafe extern "C" fn info(context: Context, count: c_int, arguments: Arguments) {
+    // SAFETY: called by SQLite.
+    unsafe {
+        about_database(context, count, arguments, |database| {
+            database.describe().map_err(|error| error.to_string())
+        });
+    }
+}
+
+unsafe extern "C" fn last(context: Context, count: c_int, arguments: Arguments) {
+    // SAFETY: called by SQLite.
+    unsafe { answer(context, count, arguments, |_, _| Ok(last_error())) }
+}
