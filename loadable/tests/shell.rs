@@ -3,53 +3,26 @@
 //! once; what it prints is compared.
 #![cfg(unix)]
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+mod common;
 
-use tempfile::TempDir;
+use std::path::Path;
+use std::process::Command;
 
-/// The library, which cargo puts beside the test programs.
-fn library() -> PathBuf {
-    let program = std::env::current_exe().expect("the test program has a path");
-    let library = program.with_file_name(format!("libverso{}", std::env::consts::DLL_SUFFIX));
-    assert!(library.exists(), "{} is missing", library.display());
-    library.with_extension("")
-}
+use common::{folder, library, shell};
 
-fn shell(folder: &Path, environment: &[(&str, &str)], script: &str) -> Output {
-    let mut command = Command::new("sqlite3");
-    command
-        .arg("-bail")
-        .current_dir(folder)
-        .env_remove("VERSO_STORE")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command.envs(environment.iter().copied());
-    let mut child = command
-        .spawn()
-        .expect("the sqlite3 shell is there: apt-get install sqlite3");
-    let mut input = child.stdin.take().expect("it is piped");
-    input.write_all(script.as_bytes()).expect("it reads");
-    drop(input);
-    child.wait_with_output().expect("it ends")
-}
+/// Stops a script at its first error.
+const BAIL: &str = "-bail";
 
 /// What a script prints that must run without an error.
 fn run(folder: &Path, script: &str) -> String {
     let script = format!(".load {}\n{script}", library().display());
-    let output = shell(folder, &[], &script);
+    let output = shell(folder, &[BAIL], &[], &script);
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
         output.status.success() && told.is_empty(),
         "{script}: {told}"
     );
     String::from_utf8(output.stdout).expect("text")
-}
-
-fn folder() -> TempDir {
-    tempfile::tempdir().expect("a temporary folder")
 }
 
 #[test]
@@ -148,7 +121,7 @@ fn failures_say_what_to_do() {
     let folder = folder();
     let failing = |script: &str| {
         let script = format!(".load {}\n{script}", library().display());
-        let output = shell(folder.path(), &[], &script);
+        let output = shell(folder.path(), &[BAIL], &[], &script);
         assert!(!output.status.success(), "{script}");
         String::from_utf8(output.stderr).expect("text")
     };
@@ -160,6 +133,7 @@ fn failures_say_what_to_do() {
     assert!(told.contains("wrong number of arguments"), "{told}");
     let output = shell(
         folder.path(),
+        &[BAIL],
         &[("VERSO_LOG", "/no/such/folder/log")],
         &format!(".load {}\n", library().display()),
     );
@@ -176,10 +150,10 @@ fn the_log_goes_where_it_is_asked_for() {
         library().display()
     );
     let path = log.to_str().expect("UTF-8");
-    shell(folder.path(), &[("VERSO_LOG", path)], &script);
+    shell(folder.path(), &[BAIL], &[("VERSO_LOG", path)], &script);
     let text = std::fs::read_to_string(&log).expect("a log");
     assert!(text.contains("missing.db"), "{text}");
-    let silent = shell(folder.path(), &[], &script);
+    let silent = shell(folder.path(), &[BAIL], &[], &script);
     let told = String::from_utf8_lossy(&silent.stderr).into_owned();
     assert!(!told.contains("DEBUG"), "{told}");
 }
@@ -191,7 +165,12 @@ fn it_can_be_the_default() {
         ".load {}\n.open app.db\nCREATE TABLE t (n);\nSELECT verso_version() <> '';\n",
         library().display()
     );
-    let output = shell(folder.path(), &[("VERSO_DEFAULT_VFS", "1")], &script);
+    let output = shell(
+        folder.path(),
+        &[BAIL],
+        &[("VERSO_DEFAULT_VFS", "1")],
+        &script,
+    );
     assert_eq!(String::from_utf8_lossy(&output.stdout), "1\n");
     assert!(folder.path().join("verso.db").exists());
     assert!(!folder.path().join("app.db").exists());

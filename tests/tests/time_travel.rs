@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use verso_pagestore::CommitRecord;
 use verso_tests::history::commits;
 use verso_tests::random::Random;
-use verso_tests::{TestStore, code, dump, text};
+use verso_tests::{TestStore, code, dump, integer, text};
 
 /// Commits of the tests that look at all of them, and of the others.
 const MANY: usize = 50;
@@ -184,4 +184,51 @@ fn the_past_attached_to_the_present() {
         let reader = past.store.connect(NAME);
         assert_eq!(dump::rows(&reader, "SELECT n, s FROM kept").unwrap(), old);
     }
+}
+
+#[test]
+fn a_pragma_moves_a_connection_to_the_past_and_back() {
+    let store = TestStore::new();
+    let db = store.connect("a");
+    let other = store.connect("a");
+    run(&db, "CREATE TABLE t (n); INSERT INTO t VALUES (1)");
+    let version = text(&db, "PRAGMA verso_version");
+    assert_eq!(integer(&other, "SELECT sum(n) FROM t"), 1);
+    run(&other, "INSERT INTO t VALUES (2)");
+    let sum = "SELECT sum(n) FROM t";
+    for _ in 0..3 {
+        assert_eq!(integer(&db, sum), integer(&other, sum));
+        let pinned = text(&db, &format!("PRAGMA verso_at = '{version}'"));
+        assert_eq!(pinned, version);
+        assert_eq!(text(&db, "PRAGMA verso_at"), version);
+        assert_eq!(text(&db, "PRAGMA verso_version"), version);
+        assert_eq!(integer(&db, sum), 1);
+        run(&other, "INSERT INTO t VALUES (3)");
+        assert_eq!(integer(&db, sum), 1, "it stays");
+        for sql in [
+            "INSERT INTO t VALUES (4)",
+            "CREATE TABLE u (n)",
+            "BEGIN IMMEDIATE",
+        ] {
+            let error = db.execute_batch(sql).unwrap_err();
+            assert_eq!(code(&error) & 0xff, READ_ONLY, "{sql}");
+            let _ = db.execute_batch("ROLLBACK");
+        }
+        run(&db, "PRAGMA verso_at = newest");
+        run(&db, "INSERT INTO t VALUES (10)");
+    }
+    for (sql, reason) in [
+        ("PRAGMA verso_at = 'yesterday'", "is not a moment"),
+        ("PRAGMA verso_at = '00000000000000ff0000'", "has no version"),
+    ] {
+        let error = db.execute_batch(sql).unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+        assert_eq!(integer(&db, sum), integer(&other, sum));
+    }
+    run(&db, "BEGIN; SELECT * FROM t");
+    let error = db
+        .execute_batch(&format!("PRAGMA verso_at = '{version}'"))
+        .unwrap_err();
+    assert!(error.to_string().contains("end it first"), "{error}");
+    run(&db, "COMMIT");
 }

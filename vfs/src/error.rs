@@ -53,6 +53,8 @@ pub(crate) enum VfsError {
          transaction and begin again"
     )]
     TooYoung { database: DatabaseName },
+    #[error("a transaction is open, which reads one moment: end it first")]
+    InTransaction,
     #[error("another connection holds the writer lease: run this statement again")]
     Leased,
     #[error(
@@ -192,6 +194,7 @@ impl VfsError {
             Self::SeveralStores { .. }
             | Self::AttachedTwice
             | Self::TooYoung { .. }
+            | Self::InTransaction
             | Self::Replaced { .. } => sqlite::SQLITE_ERROR,
             Self::Name(_)
             | Self::StoreUrl(_)

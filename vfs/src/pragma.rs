@@ -13,6 +13,8 @@ pub(crate) enum PragmaAnswer {
     PassOn,
     /// The VFS answers it with one row of one column.
     Row(CString),
+    /// The VFS answers it, and has nothing to tell.
+    NoRow,
     /// It fails, for this reason.
     Failure(VfsError),
 }
@@ -165,7 +167,7 @@ mod tests {
     /// The text of the answer or of the failure; `None` if SQLite goes on with it.
     fn answer(settings: &mut Settings, name: &str, value: Option<&str>) -> Option<String> {
         match settings.pragma(name, value, false) {
-            PragmaAnswer::PassOn => None,
+            PragmaAnswer::PassOn | PragmaAnswer::NoRow => None,
             PragmaAnswer::Row(text) => Some(text.into_string().unwrap()),
             PragmaAnswer::Failure(error) => Some(error.to_string()),
         }

@@ -26,7 +26,7 @@ impl Database {
             "version": snapshot.version.to_string(),
             "page_size": snapshot.page_size.map(verso_pagestore::PageSize::get),
             "pages": snapshot.page_count.get(),
-            "read_only": self.read_only,
+            "read_only": self.is_read_only(),
             "pinned": self.is_pinned(),
             "writers": self.settings.writers.name().to_string_lossy(),
         });

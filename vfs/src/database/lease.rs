@@ -36,7 +36,7 @@ impl Database {
     /// The database that a transaction would write, if it began now; `None` if it has begun,
     /// or if the connection cannot write.
     pub(crate) fn id_to_write(&mut self) -> Result<Option<DatabaseId>, VfsError> {
-        if self.read_only || !matches!(self.state, State::Idle) {
+        if self.is_read_only() || !matches!(self.state, State::Idle) {
             return Ok(None);
         }
         self.newest_id().map(Some)

@@ -7,6 +7,7 @@ mod commit;
 mod conflict;
 mod describe;
 mod lease;
+mod pragma;
 mod snapshot;
 
 use std::sync::Arc;
@@ -139,13 +140,22 @@ impl Database {
         self.store.current_process()
     }
 
+    /// The version that it stays at, if it does.
+    const fn pinned_version(&self) -> Option<Version> {
+        match self.follow {
+            Follow::Pinned(snapshot) => Some(snapshot.version),
+            Follow::Newest => None,
+        }
+    }
+
     /// Whether it is a fixed snapshot, which nobody can overtake.
     pub(crate) fn is_pinned(&self) -> bool {
         self.follow != Follow::Newest
     }
 
-    pub(crate) const fn is_read_only(&self) -> bool {
-        self.read_only
+    /// Whether it cannot be written, now or at all.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.read_only || self.is_pinned()
     }
 
     /// `xLock(SHARED)`: takes a snapshot.
@@ -163,7 +173,7 @@ impl Database {
     /// `xLock(RESERVED)` and above: begins to write.
     pub(crate) fn lock_write(&mut self) -> Result<(), VfsError> {
         match self.state {
-            State::Reading(_) if self.read_only => Err(VfsError::ReadOnly),
+            State::Reading(_) if self.is_read_only() => Err(VfsError::ReadOnly),
             State::Reading(snapshot) => {
                 let overlay = Overlay::new(&snapshot);
                 self.state = State::Writing(Write {

@@ -124,7 +124,7 @@ impl Database {
     }
 
     /// Makes SQLite drop its page cache.
-    fn show_change(&mut self) {
+    pub(super) fn show_change(&mut self) {
         self.counter = self.counter.wrapping_add(1);
         self.delivered.clear();
     }

@@ -369,9 +369,10 @@ impl DatabaseFile {
             self.handle()
                 .is_some_and(|handle| !self.api.is_autocommit(handle))
         };
-        let answer = self.database().settings.pragma(name, value, in_transaction);
+        let answer = self.database().pragma(name, value, in_transaction);
         let (text, code) = match answer {
             PragmaAnswer::PassOn => return sqlite::SQLITE_NOTFOUND,
+            PragmaAnswer::NoRow => return sqlite::SQLITE_OK,
             PragmaAnswer::Row(text) => (text, sqlite::SQLITE_OK),
             PragmaAnswer::Failure(error) => {
                 let text = std::ffi::CString::new(error.to_string()).unwrap_or_default();
