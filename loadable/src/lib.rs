@@ -104,3 +104,63 @@ fn is_on(variable: &str) -> bool {
 fn text(name: &CStr) -> &str {
     name.to_str().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many places a table has here; all that are looked at lie before its end.
+    const PLACES: usize = 300;
+
+    type Table = [Option<unsafe extern "C" fn()>; PLACES];
+
+    /// As SQLite's own, of memory that the test leaks.
+    unsafe extern "C" fn malloc64(size: u64) -> *mut c_void {
+        let size = usize::try_from(size).expect("a small text");
+        Box::leak(vec![0_u8; size].into_boxed_slice())
+            .as_mut_ptr()
+            .cast()
+    }
+
+    unsafe extern "C" fn old() -> c_int {
+        3_036_000
+    }
+
+    unsafe extern "C" fn recent() -> c_int {
+        3_050_004
+    }
+
+    unsafe extern "C" fn no_threads() -> c_int {
+        0
+    }
+
+    /// What the entry point says to a host with these functions.
+    fn refusal(version: unsafe extern "C" fn() -> c_int) -> String {
+        let mut table: Table = [None; PLACES];
+        // SAFETY: functions of any type have pointers of one size, and are called as what they
+        // are.
+        unsafe {
+            table[67] = std::mem::transmute::<*const (), Option<_>>(version as *const ());
+            table[144] = std::mem::transmute::<*const (), Option<_>>(no_threads as *const ());
+            table[197] = std::mem::transmute::<*const (), Option<_>>(malloc64 as *const ());
+        }
+        let mut message = std::ptr::null_mut();
+        // SAFETY: the table has what the entry point asks such hosts for.
+        unsafe {
+            let table = (&raw const table).cast();
+            let code = sqlite3_verso_init(std::ptr::null_mut(), &raw mut message, table);
+            assert_eq!(code, sqlite::SQLITE_ERROR);
+            CStr::from_ptr(message).to_string_lossy().into_owned()
+        }
+    }
+
+    #[test]
+    fn hosts_that_cannot_serve_are_told_why() {
+        assert_eq!(
+            refusal(old),
+            "verso: this is SQLite 3.36.0, and Verso needs 3.37 or newer: use a newer SQLite"
+        );
+        let told = refusal(recent);
+        assert!(told.contains("built without threads"), "{told}");
+    }
+}

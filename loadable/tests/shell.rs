@@ -192,3 +192,17 @@ fn no_symbol_of_sqlite_is_exported() {
         .collect();
     assert_eq!(names, ["sqlite3_verso_init"]);
 }
+
+#[test]
+fn two_copies_of_the_library_are_harmless() {
+    let folder = folder();
+    let copy = folder.path().join("copy");
+    std::fs::create_dir(&copy).expect("a folder");
+    std::fs::copy(library().with_extension("so"), copy.join("libverso.so")).expect("a copy");
+    let printed = run(
+        folder.path(),
+        ".load ./copy/libverso\n.open file:app.db?vfs=verso\n\
+         CREATE TABLE t (n); INSERT INTO t VALUES (1);\nSELECT sum(n), verso_version() <> '' FROM t;",
+    );
+    assert_eq!(printed, "1|1\n");
+}
