@@ -10,13 +10,13 @@ use std::process::Command;
 
 use common::{folder, library, shell};
 
-/// Stops a script at its first error.
-const BAIL: &str = "-bail";
+/// Stops at the first error.
+const SHELL: &str = "sqlite3 -batch -bail";
 
 /// What a script prints that must run without an error.
 fn run(folder: &Path, script: &str) -> String {
     let script = format!(".load {}\n{script}", library().display());
-    let output = shell(folder, &[BAIL], &[], &script);
+    let output = shell(folder, SHELL, &[], &script);
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
         output.status.success() && told.is_empty(),
@@ -121,7 +121,7 @@ fn failures_say_what_to_do() {
     let folder = folder();
     let failing = |script: &str| {
         let script = format!(".load {}\n{script}", library().display());
-        let output = shell(folder.path(), &[BAIL], &[], &script);
+        let output = shell(folder.path(), SHELL, &[], &script);
         assert!(!output.status.success(), "{script}");
         String::from_utf8(output.stderr).expect("text")
     };
@@ -133,7 +133,7 @@ fn failures_say_what_to_do() {
     assert!(told.contains("wrong number of arguments"), "{told}");
     let output = shell(
         folder.path(),
-        &[BAIL],
+        SHELL,
         &[("VERSO_LOG", "/no/such/folder/log")],
         &format!(".load {}\n", library().display()),
     );
@@ -150,10 +150,10 @@ fn the_log_goes_where_it_is_asked_for() {
         library().display()
     );
     let path = log.to_str().expect("UTF-8");
-    shell(folder.path(), &[BAIL], &[("VERSO_LOG", path)], &script);
+    shell(folder.path(), SHELL, &[("VERSO_LOG", path)], &script);
     let text = std::fs::read_to_string(&log).expect("a log");
     assert!(text.contains("missing.db"), "{text}");
-    let silent = shell(folder.path(), &[BAIL], &[], &script);
+    let silent = shell(folder.path(), SHELL, &[], &script);
     let told = String::from_utf8_lossy(&silent.stderr).into_owned();
     assert!(!told.contains("DEBUG"), "{told}");
 }
@@ -165,12 +165,7 @@ fn it_can_be_the_default() {
         ".load {}\n.open app.db\nCREATE TABLE t (n);\nSELECT verso_version() <> '';\n",
         library().display()
     );
-    let output = shell(
-        folder.path(),
-        &[BAIL],
-        &[("VERSO_DEFAULT_VFS", "1")],
-        &script,
-    );
+    let output = shell(folder.path(), SHELL, &[("VERSO_DEFAULT_VFS", "1")], &script);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "1\n");
     assert!(folder.path().join("verso.db").exists());
     assert!(!folder.path().join("app.db").exists());
@@ -205,4 +200,27 @@ fn two_copies_of_the_library_are_harmless() {
          CREATE TABLE t (n); INSERT INTO t VALUES (1);\nSELECT sum(n), verso_version() <> '' FROM t;",
     );
     assert_eq!(printed, "1|1\n");
+}
+
+/// Memory errors in the library, and in what it makes SQLite do, end the shell with 9.
+#[test]
+fn valgrind_finds_no_error() {
+    let folder = folder();
+    let script = format!(
+        ".load {}\n.open file:app.db?vfs=verso\n.timeout 10000\n\
+         CREATE TABLE t (x); INSERT INTO t VALUES (1); SELECT verso_version(), verso_info();\n\
+         BEGIN IMMEDIATE; UPDATE t SET x = 2; COMMIT; INSERT INTO t VALUES (3) RETURNING x;\n\
+         PRAGMA verso_at = '-0s'; SELECT * FROM t; PRAGMA verso_at = newest; DELETE FROM t;\n\
+         ATTACH 'file:b.db?vfs=verso' AS b; CREATE TABLE b.u (n);\n\
+         BEGIN; INSERT INTO t VALUES (1); INSERT INTO u VALUES (2); COMMIT;\n\
+         BEGIN; INSERT INTO t VALUES (zeroblob(500000)); SAVEPOINT s; DELETE FROM u;\n\
+         ROLLBACK TO s; ROLLBACK; VACUUM; DETACH b; SELECT sum(x) FROM t;\n",
+        library().display()
+    );
+    let valgrind = "valgrind -q --error-exitcode=9 --leak-check=no sqlite3 -batch -bail";
+    let output = shell(folder.path(), valgrind, &[], &script);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{told}");
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(printed.ends_with("\n1\n"), "{printed}");
 }

@@ -67,7 +67,7 @@ fn the_page_tells_the_truth() {
         script.push_str(&end);
     }
     // Failures are examples too: they go where the answers go.
-    let output = shell(folder.path(), &["2>&1"], &[], &script);
+    let output = shell(folder.path(), "sqlite3 -batch 2>&1", &[], &script);
     let printed = String::from_utf8(output.stdout).expect("text");
     let answers: Vec<&str> = printed.split(MARK).collect();
     assert_eq!(answers.len(), examples.len() + 1, "{printed}");

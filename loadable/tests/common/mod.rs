@@ -14,16 +14,15 @@ pub(crate) fn library() -> PathBuf {
     library.with_extension("")
 }
 
-/// Runs a script in the shell of the system.
+/// Runs a script in the `sqlite3` shell of the system, by this command line.
 pub(crate) fn shell(
     folder: &Path,
-    redirections: &[&str],
+    command: &str,
     environment: &[(&str, &str)],
     script: &str,
 ) -> Output {
-    let line = format!("exec sqlite3 -batch {}", redirections.join(" "));
     let mut child = Command::new("sh")
-        .args(["-c", &line])
+        .args(["-c", &format!("exec {command}")])
         .current_dir(folder)
         .env_remove("VERSO_STORE")
         .envs(environment.iter().copied())
