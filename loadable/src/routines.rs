@@ -11,7 +11,7 @@ use crate::text;
 
 /// Name, place, and the first `SQLITE_VERSION_NUMBER` that has it, if that is newer than
 /// the oldest one supported.
-const PLACES: [(&str, usize, c_int); 27] = [
+const PLACES: [(&str, usize, c_int); 30] = [
     ("sqlite3_column_count", 22, 0),
     ("sqlite3_get_autocommit", 60, 0),
     ("sqlite3_last_insert_rowid", 65, 0),
@@ -38,6 +38,9 @@ const PLACES: [(&str, usize, c_int); 27] = [
     ("sqlite3_result_text", 85, 0),
     ("sqlite3_result_error", 80, 0),
     ("sqlite3_file_control", 127, 0),
+    ("sqlite3_create_module_v2", 119, 0),
+    ("sqlite3_declare_vtab", 50, 0),
+    ("sqlite3_result_int64", 83, 0),
     ("sqlite3_db_name", 264, 3_039_000),
 ];
 

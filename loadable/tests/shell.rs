@@ -129,6 +129,10 @@ fn failures_say_what_to_do() {
     assert!(told.contains("main is no Verso database"), "{told}");
     let told = failing(".open file:app.db?vfs=verso\nSELECT verso_info('nothing');");
     assert!(told.contains("nothing is no Verso database"), "{told}");
+    let told = failing(".open file:app.db?vfs=verso\nSELECT * FROM verso_log('nothing');");
+    assert!(told.contains("nothing is no Verso database"), "{told}");
+    let told = failing("SELECT * FROM verso_databases;");
+    assert!(told.contains("main is no Verso database"), "{told}");
     let told = failing(".open file:app.db?vfs=verso\nSELECT verso_info(1, 2);");
     assert!(told.contains("wrong number of arguments"), "{told}");
     let output = shell(
@@ -209,6 +213,7 @@ fn valgrind_finds_no_error() {
     let script = format!(
         ".load {}\n.open file:app.db?vfs=verso\n.timeout 10000\n\
          CREATE TABLE t (x); INSERT INTO t VALUES (1); SELECT verso_version(), verso_info();\n\
+         SELECT * FROM verso_log; SELECT * FROM verso_databases; SELECT * FROM verso_conflicts;\n\
          BEGIN IMMEDIATE; UPDATE t SET x = 2; COMMIT; INSERT INTO t VALUES (3) RETURNING x;\n\
          PRAGMA verso_at = '-0s'; SELECT * FROM t; PRAGMA verso_at = newest; DELETE FROM t;\n\
          ATTACH 'file:b.db?vfs=verso' AS b; CREATE TABLE b.u (n);\n\

@@ -154,6 +154,17 @@ fn a_table() {
     assert_eq!(conflict.owner, Owner::Table("account".into()));
     assert_eq!(meeting.object_of(&conflict), "account");
     assert_eq!(integer(&meeting.loser, "SELECT n FROM account"), 2);
+    let told = meeting.winner.query_row(
+        "SELECT owner, page, winner FROM verso_conflicts WHERE database = 'bank'",
+        [],
+        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+    );
+    let expected = (
+        "table account".to_owned(),
+        i64::from(conflict.page.get()),
+        conflict.winner.to_string(),
+    );
+    assert_eq!(told, Ok(expected));
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Conflicts, explained: which database, page and table it was, and which version won.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::fmt;
 
+use parking_lot::Mutex;
 use verso_pagestore::{DatabaseName, PageNumber, Version};
 
 pub use crate::owner::Owner;
@@ -40,6 +42,16 @@ thread_local! {
     static LAST: RefCell<Option<Conflict>> = const { RefCell::new(None) };
 }
 
+/// How many conflicts a process remembers.
+const MOST_RECENT: usize = 100;
+
+static RECENT: Mutex<VecDeque<Conflict>> = Mutex::new(VecDeque::new());
+
+/// The last conflicts that connections of this process lost, newest first.
+pub(crate) fn recent() -> Vec<Conflict> {
+    RECENT.lock().iter().cloned().collect()
+}
+
 /// Tells of a conflict, and keeps it for [`last_conflict`].
 pub(crate) fn tell(conflict: &Conflict) {
     let Conflict {
@@ -49,6 +61,10 @@ pub(crate) fn tell(conflict: &Conflict) {
         winner,
     } = conflict;
     tracing::debug!(%database, %page, %owner, %winner, "conflict");
+    let mut recent = RECENT.lock();
+    recent.truncate(MOST_RECENT - 1);
+    recent.push_front(conflict.clone());
+    drop(recent);
     // A conflict while the thread ends has nobody to tell.
     let _ = LAST.try_with(|last| *last.borrow_mut() = Some(conflict.clone()));
 }

@@ -44,6 +44,7 @@ mod owner;
 mod pragma;
 mod process;
 mod renewer;
+mod rows;
 mod sql;
 mod statement;
 mod transaction;

@@ -1,7 +1,7 @@
 //! What a database tells of itself in SQL.
 
 use serde_json::json;
-use verso_pagestore::Snapshot;
+use verso_pagestore::{CommitRecord, DatabaseEntry, DatabaseName, Snapshot, Version};
 
 use super::Database;
 use crate::error::VfsError;
@@ -14,6 +14,26 @@ impl Database {
         }
         self.store.renew()?;
         self.unlocked_snapshot()
+    }
+
+    /// Commit records below a version, newest first.
+    pub(crate) fn log(
+        &mut self,
+        before: Option<Version>,
+        limit: usize,
+    ) -> Result<Vec<CommitRecord>, VfsError> {
+        self.store.renew()?;
+        Ok(self.store.pages()?.log(&self.name, before, limit)?)
+    }
+
+    /// Databases of the store that it is in, behind a name.
+    pub(crate) fn siblings(
+        &mut self,
+        after: Option<&DatabaseName>,
+        limit: usize,
+    ) -> Result<Vec<DatabaseEntry>, VfsError> {
+        self.store.renew()?;
+        Ok(self.store.pages()?.list(after, limit)?)
     }
 
     /// The facts about it, as JSON.

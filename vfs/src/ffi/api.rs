@@ -108,6 +108,17 @@ host_api! {
             Option<unsafe extern "C" fn(*mut sqlite::sqlite3_context)>,
             Option<unsafe extern "C" fn(*mut c_void)>,
         ) -> c_int;
+    create_module_v2 = sqlite3_create_module_v2:
+        unsafe extern "C" fn(
+            *mut sqlite::sqlite3,
+            *const c_char,
+            *const sqlite::sqlite3_module,
+            *mut c_void,
+            Option<unsafe extern "C" fn(*mut c_void)>,
+        ) -> c_int;
+    declare_vtab = sqlite3_declare_vtab:
+        unsafe extern "C" fn(*mut sqlite::sqlite3, *const c_char) -> c_int;
+    result_int64 = sqlite3_result_int64: unsafe extern "C" fn(*mut sqlite::sqlite3_context, i64);
     context_db_handle = sqlite3_context_db_handle:
         unsafe extern "C" fn(*mut sqlite::sqlite3_context) -> *mut sqlite::sqlite3;
     value_text = sqlite3_value_text:
@@ -319,6 +330,43 @@ impl HostApi {
                 None,
             )
         }
+    }
+
+    /// Adds a virtual table's module to a connection.
+    ///
+    /// # Safety
+    /// The connection must be open, and module and data stay as long as the process lives.
+    pub(super) unsafe fn create_module(
+        &self,
+        connection: *mut sqlite::sqlite3,
+        name: &CStr,
+        module: &'static sqlite::sqlite3_module,
+        data: *mut c_void,
+    ) -> c_int {
+        // SAFETY: passed on to the caller.
+        unsafe { (self.create_module_v2)(connection, name.as_ptr(), module, data, None) }
+    }
+
+    /// Declares the columns of a virtual table.
+    ///
+    /// # Safety
+    /// Only inside `xConnect` of this connection.
+    pub(super) unsafe fn declare_table(
+        &self,
+        connection: *mut sqlite::sqlite3,
+        schema: &CStr,
+    ) -> c_int {
+        // SAFETY: passed on to the caller.
+        unsafe { (self.declare_vtab)(connection, schema.as_ptr()) }
+    }
+
+    /// Answers an integer.
+    ///
+    /// # Safety
+    /// The context must be that of the call.
+    pub(super) unsafe fn result_integer(&self, context: *mut sqlite::sqlite3_context, number: i64) {
+        // SAFETY: passed on to the caller.
+        unsafe { (self.result_int64)(context, number) }
     }
 
     /// The connection that calls a function.

@@ -1,5 +1,5 @@
-//! The SQL functions: `verso_version`, `verso_info` and `verso_last_error`, on every connection
-//! of the SQLite library that the VFS was registered with.
+//! The SQL functions: `verso_version`, `verso_info` and `verso_last_error`, and those that are
+//! tables, on every connection of the SQLite library that the VFS was registered with.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,6 +11,7 @@ use libsqlite3_sys as sqlite;
 use parking_lot::Mutex;
 
 use super::api::HostApi;
+use super::tables;
 use crate::connection::SharedDatabase;
 use crate::database::Database;
 use crate::error::last_error;
@@ -22,7 +23,7 @@ pub(super) const FCNTL_DATABASE: c_int = 0x7665_7273;
 
 /// The library whose connections get the functions: the first that the VFS was registered
 /// with. `sqlite3_auto_extension` passes nothing on that would tell several apart.
-static LIBRARY: OnceLock<HostApi> = OnceLock::new();
+pub(super) static LIBRARY: OnceLock<HostApi> = OnceLock::new();
 
 type Context = *mut sqlite::sqlite3_context;
 type Arguments = *mut *mut sqlite::sqlite3_value;
@@ -84,7 +85,8 @@ unsafe extern "C" fn add_to_connection(
             return code;
         }
     }
-    sqlite::SQLITE_OK
+    // SAFETY: passed on to the caller.
+    unsafe { tables::add(api, connection) }
 }
 
 /// Runs a function, whose answer is a text or nothing.
@@ -138,21 +140,24 @@ unsafe fn about_database(
             let schema = schema.unwrap_or(c"main");
             match database_of(api, api.context_connection(context), schema) {
                 Some(database) => function(&mut database.lock()).map(Some),
-                None => Err(format!(
-                    "{} is no Verso database of this connection: name the schema of one, such as \
-                     'main'",
-                    schema.to_string_lossy()
-                )),
+                None => Err(not_ours(&schema.to_string_lossy())),
             }
         });
     }
+}
+
+/// What to say about a schema that is no database of ours.
+pub(super) fn not_ours(schema: &str) -> String {
+    format!(
+        "{schema} is no Verso database of this connection: name the schema of one, such as 'main'"
+    )
 }
 
 /// The database behind a schema of a connection, if it is one of ours.
 ///
 /// # Safety
 /// The connection must be open, and the caller called by it outside of the VFS.
-unsafe fn database_of(
+pub(super) unsafe fn database_of(
     api: &HostApi,
     connection: *mut sqlite::sqlite3,
     schema: &CStr,

@@ -12,6 +12,7 @@ mod fork;
 mod functions;
 mod name;
 mod super_journal;
+mod tables;
 mod thread;
 mod vfs;
 
