@@ -3,19 +3,13 @@
 //! once; what it prints is compared.
 #![cfg(unix)]
 
+mod common;
+
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use tempfile::TempDir;
-
-/// The library, which cargo puts beside the test programs.
-fn library() -> PathBuf {
-    let program = std::env::current_exe().expect("the test program has a path");
-    let library = program.with_file_name(format!("libverso{}", std::env::consts::DLL_SUFFIX));
-    assert!(library.exists(), "{} is missing", library.display());
-    library.with_extension("")
-}
+use common::{folder, library};
 
 fn shell(folder: &Path, environment: &[(&str, &str)], script: &str) -> Output {
     let mut command = Command::new("sqlite3");
@@ -46,10 +40,6 @@ fn run(folder: &Path, script: &str) -> String {
         "{script}: {told}"
     );
     String::from_utf8(output.stdout).expect("text")
-}
-
-fn folder() -> TempDir {
-    tempfile::tempdir().expect("a temporary folder")
 }
 
 #[test]
