@@ -1,5 +1,5 @@
 //! Goal: the extension in Python, as an application there uses it: the module `sqlite3`,
-//! SQLAlchemy and Django.
+//! `SQLAlchemy` and Django.
 //! Method: programs in `hosts/`, run by Debian's `/usr/bin/python3`, print what they found, one
 //! at a time and two processes at once. The lines that `docs/hosts/` gives are lines of these.
 #![cfg(unix)]
@@ -72,6 +72,35 @@ fn module(folder: &Path) -> Host<'_> {
     }
 }
 
+/// The Python that `hosts/setup.sh` made. Without it the test is skipped, unless that is forbidden.
+fn installed<'a>(package: &str, program: &'a str, folder: &'a Path) -> Option<Host<'a>> {
+    let hosts = std::env::var_os("VERSO_HOSTS").map_or_else(default_hosts, PathBuf::from);
+    let python = hosts.join("python/bin/python");
+    if python.exists() {
+        return Some(Host {
+            python,
+            program,
+            folder,
+        });
+    }
+    let told = format!("{package} is not installed (run loadable/tests/hosts/setup.sh)");
+    let is_required = std::env::var("VERSO_REQUIRE_HOSTS").is_ok_and(|value| value == "1");
+    assert!(!is_required, "{told}");
+    println!("skipped: {told}");
+    None
+}
+
+/// Where `hosts/setup.sh` puts things, unless told otherwise.
+fn default_hosts() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| source("target"), PathBuf::from)
+        .join("hosts")
+}
+
+fn sqlalchemy(folder: &Path) -> Option<Host<'_>> {
+    installed("SQLAlchemy", "alchemy.py", folder)
+}
+
 /// Each block of Python of a page must be lines of a file that a test runs.
 fn shows_what_runs(page: &str, programs: &[&str]) {
     let read = |path: &str| std::fs::read_to_string(source(path)).expect(path);
@@ -136,4 +165,57 @@ fn module_takes_turns_in_its_default_mode() {
 #[test]
 fn module_page_shows_what_runs() {
     shows_what_runs("python.md", &["module.py"]);
+}
+
+#[test]
+fn sqlalchemy_conflicts_are_run_again() {
+    let folder = folder();
+    let Some(host) = sqlalchemy(folder.path()) else {
+        return;
+    };
+    assert_eq!(host.run(&["create"]), "0\n");
+    assert_eq!(host.run(&["rollback"]), "0\n");
+    assert_eq!(host.run(&["conflict"]), "517\n2 21\n");
+    assert_eq!(host.run(&["statement"]), "2 32\n");
+    assert_eq!(host.run(&["show"]), "32 0 []\n");
+}
+
+#[test]
+fn sqlalchemy_opens_the_past() {
+    let folder = folder();
+    let Some(host) = sqlalchemy(folder.path()) else {
+        return;
+    };
+    host.run(&["create"]);
+    let refused = "attempt to write a readonly database";
+    assert_eq!(host.run(&["past"]), format!("0 5\n{refused}\n"));
+}
+
+#[test]
+fn sqlalchemy_writes_from_two_processes() {
+    let folder = folder();
+    let Some(host) = sqlalchemy(folder.path()) else {
+        return;
+    };
+    host.run(&["create"]);
+    host.run_two("work", "100");
+    let notes = "[('first', 100), ('second', 100)]";
+    assert_eq!(host.run(&["show"]), format!("200 200 {notes}\n"));
+}
+
+#[test]
+fn sqlalchemy_takes_turns_in_its_default_mode() {
+    let folder = folder();
+    let Some(host) = sqlalchemy(folder.path()) else {
+        return;
+    };
+    host.run(&["create"]);
+    host.run_two("default_mode", "50");
+    let notes = "[('first', 50), ('second', 50)]";
+    assert_eq!(host.run(&["show"]), format!("100 -100 {notes}\n"));
+}
+
+#[test]
+fn sqlalchemy_page_shows_what_runs() {
+    shows_what_runs("sqlalchemy.md", &["alchemy.py"]);
 }
