@@ -93,12 +93,16 @@ fn installed<'a>(package: &str, program: &'a str, folder: &'a Path) -> Option<Ho
 /// Where `hosts/setup.sh` puts things, unless told otherwise.
 fn default_hosts() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| source("target"), PathBuf::from)
+        .map_or_else(|| source("target"), |target| source("").join(target))
         .join("hosts")
 }
 
 fn sqlalchemy(folder: &Path) -> Option<Host<'_>> {
     installed("SQLAlchemy", "alchemy.py", folder)
+}
+
+fn django(folder: &Path) -> Option<Host<'_>> {
+    installed("Django", "django_orm.py", folder)
 }
 
 /// Each block of Python of a page must be lines of a file that a test runs.
@@ -218,4 +222,58 @@ fn sqlalchemy_takes_turns_in_its_default_mode() {
 #[test]
 fn sqlalchemy_page_shows_what_runs() {
     shows_what_runs("sqlalchemy.md", &["alchemy.py"]);
+}
+
+#[test]
+fn django_migrates_and_runs_conflicts_again() {
+    let folder = folder();
+    let Some(host) = django(folder.path()) else {
+        return;
+    };
+    assert_eq!(host.run(&["migrate"]), "['anna', 'bob']\n");
+    assert_eq!(host.run(&["rows"]), "400 100\n");
+    assert_eq!(host.run(&["rollback"]), "0\n");
+    assert_eq!(host.run(&["conflict"]), "517\n2 21\n");
+    assert_eq!(host.run(&["statement"]), "2 32\n");
+    assert_eq!(host.run(&["show"]), "32 0 []\n");
+}
+
+#[test]
+fn django_opens_the_past() {
+    let folder = folder();
+    let Some(host) = django(folder.path()) else {
+        return;
+    };
+    host.run(&["migrate"]);
+    let refused = "attempt to write a readonly database";
+    assert_eq!(host.run(&["past"]), format!("0 5\n{refused}\n"));
+}
+
+#[test]
+fn django_writes_from_two_processes() {
+    let folder = folder();
+    let Some(host) = django(folder.path()) else {
+        return;
+    };
+    host.run(&["migrate"]);
+    host.run_two("work", "100");
+    let notes = "[('first', 100), ('second', 100)]";
+    assert_eq!(host.run(&["show"]), format!("200 200 {notes}\n"));
+}
+
+#[test]
+fn django_takes_turns() {
+    let folder = folder();
+    let Some(host) = django(folder.path()) else {
+        return;
+    };
+    host.run(&["migrate"]);
+    host.run_two("queued", "50");
+    let notes = "[('first', 50), ('second', 50)]";
+    assert_eq!(host.run(&["show"]), format!("100 -100 {notes}\n"));
+}
+
+#[test]
+fn django_page_shows_what_runs() {
+    shows_what_runs("django.md", &["django_orm.py", "shop/settings.py"]);
 }
