@@ -4,11 +4,13 @@
 #![cfg(unix)]
 
 mod common;
+mod sqlite_shell;
 
 use std::path::Path;
 use std::process::Command;
 
-use common::{folder, library, shell};
+use common::{folder, library};
+use sqlite_shell::shell;
 
 /// Stops at the first error.
 const SHELL: &str = "sqlite3 -batch -bail";

@@ -4,8 +4,10 @@
 #![cfg(unix)]
 
 mod common;
+mod sqlite_shell;
 
-use common::{folder, library, shell};
+use common::{folder, library};
+use sqlite_shell::shell;
 
 /// What stands between answers in the output.
 const MARK: &str = "== end of a statement";
