@@ -4,9 +4,13 @@
 //! hosts/setup-node.sh installs it.
 #![cfg(unix)]
 
-use std::path::{Path, PathBuf};
+mod common;
+mod hosts;
+
+use std::path::Path;
 use std::process::{Command, Output};
 
+use common::{folder, library};
 use tempfile::TempDir;
 
 const PROGRAM: &str = include_str!("hosts/better-sqlite3.mjs");
@@ -17,15 +21,13 @@ struct Project(TempDir);
 impl Project {
     /// `None` if better-sqlite3 is missing and may be.
     fn new() -> Option<Self> {
-        let modules = hosts().join("node").join("node_modules");
+        let modules = hosts::folder().join("node").join("node_modules");
         if !modules.join("better-sqlite3").exists() {
-            let problem =
-                "better-sqlite3 is not installed (run loadable/tests/hosts/setup-node.sh)";
-            assert!(!is_required(), "{problem}: {}", modules.display());
-            println!("skipped: {problem}");
+            let told = "better-sqlite3 is not installed (run loadable/tests/hosts/setup-node.sh)";
+            hosts::missing("node", told);
             return None;
         }
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        let folder = folder();
         std::fs::write(folder.path().join("program.mjs"), PROGRAM).expect("it is written");
         std::os::unix::fs::symlink(modules, folder.path().join("node_modules")).expect("a link");
         Some(Self(folder))
@@ -68,29 +70,6 @@ fn printed(program: &str, output: Output) -> String {
         "{program}: {told}"
     );
     String::from_utf8(output.stdout).expect("text")
-}
-
-/// Where the hosts are installed.
-fn hosts() -> PathBuf {
-    if let Some(folder) = std::env::var_os("VERSO_HOSTS") {
-        return folder.into();
-    }
-    // The test programs are in `target/debug/deps`.
-    let program = std::env::current_exe().expect("the test program has a path");
-    let target = program.ancestors().nth(3).expect("cargo's folders");
-    target.join("hosts")
-}
-
-fn is_required() -> bool {
-    std::env::var("VERSO_REQUIRE_HOSTS").is_ok_and(|value| value == "1")
-}
-
-/// The library, which cargo puts beside the test programs.
-fn library() -> PathBuf {
-    let program = std::env::current_exe().expect("the test program has a path");
-    let library = program.with_file_name(format!("libverso{}", std::env::consts::DLL_SUFFIX));
-    assert!(library.exists(), "{} is missing", library.display());
-    library.with_extension("")
 }
 
 fn check(scenario: &str) {

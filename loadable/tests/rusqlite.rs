@@ -4,23 +4,18 @@
 //! again as a writer for the test with several processes.
 #![expect(unsafe_code, reason = "loading a library runs what is in it")]
 
-use std::path::{Path, PathBuf};
+mod common;
+
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use common::{folder, library};
 use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, LoadExtensionGuard, Result, ffi};
 use tempfile::TempDir;
-
-/// The library, which cargo puts beside the test programs.
-fn library() -> PathBuf {
-    let program = std::env::current_exe().expect("the test program has a path");
-    let library = program.with_file_name(format!("libverso{}", std::env::consts::DLL_SUFFIX));
-    assert!(library.exists(), "{} is missing", library.display());
-    library.with_extension("")
-}
 
 fn load() -> Result<()> {
     let loader = Connection::open_in_memory()?;
@@ -70,7 +65,7 @@ struct Store(TempDir);
 impl Store {
     fn new() -> Result<Self> {
         load()?;
-        let store = Self(tempfile::tempdir().expect("a temporary folder"));
+        let store = Self(folder());
         store
             .open()?
             .execute_batch("CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (0)")?;
