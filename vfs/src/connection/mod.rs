@@ -84,7 +84,7 @@ impl Connection {
         begun
     }
 
-    /// `xLock(RESERVED)` and above: begins to write.
+    /// `xLock(RESERVED)`: begins to write.
     pub(crate) fn begin_to_write(
         &self,
         database: &SharedDatabase,
@@ -92,16 +92,14 @@ impl Connection {
         scope: Scope,
         busy: Busy<'_>,
     ) -> Result<(), VfsError> {
-        if !database.lock().is_writing() {
-            // Without a statement that writes, it is a copy by the backup API.
-            let activity = if activity == Activity::Reading {
-                Activity::Writing
-            } else {
-                activity
-            };
-            if self.takes_lease(database, activity, scope) {
-                self.take_turns(database, busy)?;
-            }
+        // Without a statement that writes, it is a copy by the backup API.
+        let activity = if activity == Activity::Reading {
+            Activity::Writing
+        } else {
+            activity
+        };
+        if self.takes_lease(database, activity, scope) {
+            self.take_turns(database, busy)?;
         }
         database.lock().lock_write()
     }

@@ -2,7 +2,7 @@
 
 use verso_pagestore::{self as pagestore, Moment, PageNumber, Snapshot};
 
-use super::{Database, State};
+use super::Database;
 use crate::conflict::Conflict;
 use crate::owner;
 
@@ -12,12 +12,7 @@ const MOST_READS: usize = 100;
 impl Database {
     /// The conflict in words, if it was about this database.
     pub(crate) fn explain(&self, conflict: &pagestore::Conflict) -> Option<Conflict> {
-        let snapshot = match &self.state {
-            State::Reading(snapshot) | State::Overtaken(snapshot) => *snapshot,
-            State::Idle | State::Writing(_) | State::Staged(_) | State::Committed(_) => {
-                self.write_state()?.snapshot
-            }
-        };
+        let snapshot = *self.transaction_snapshot()?;
         if snapshot.database != conflict.database {
             return None;
         }

@@ -2,7 +2,7 @@
 
 use verso_pagestore::{Changes, Moment, MomentError, Since, Snapshot};
 
-use super::{Database, State};
+use super::Database;
 use crate::cache::StoreKey;
 use crate::error::VfsError;
 use crate::open::Follow;
@@ -17,14 +17,8 @@ pub(crate) struct ReadMoment {
 impl Database {
     /// The moment that the transaction reads, if it does read this database.
     pub(crate) fn moment(&self) -> Option<ReadMoment> {
-        let snapshot = match &self.state {
-            State::Reading(snapshot) | State::Overtaken(snapshot) => snapshot,
-            State::Idle | State::Writing(_) | State::Staged(_) | State::Committed(_) => {
-                &self.write_state()?.snapshot
-            }
-        };
+        let read_version = self.transaction_snapshot()?.read_version;
         let store = self.store.key().ok()?;
-        let read_version = snapshot.read_version;
         (self.follow == Follow::Newest).then_some(ReadMoment {
             store,
             read_version,

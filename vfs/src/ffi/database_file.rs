@@ -157,16 +157,21 @@ impl DatabaseFile {
     /// Only as `xLock` of this file.
     pub(super) unsafe fn lock(&mut self, level: c_int) -> Result<(), VfsError> {
         // SAFETY: passed on to the caller.
-        let (connection, (activity, scope)) = unsafe { (self.connection(), self.activity()) };
+        let connection = unsafe { self.connection() };
         let busy = self.busy;
         // SAFETY: inside this callback.
         let mut busy = || unsafe { busy.call() };
-        if level == sqlite::SQLITE_LOCK_SHARED {
-            return connection.begin(&self.database, activity, scope, &mut busy);
-        }
         // SAFETY: passed on to the caller.
         if level == sqlite::SQLITE_LOCK_EXCLUSIVE && unsafe { self.is_mixed(&connection) } {
             connection.secure(&mut busy)?;
+        }
+        if self.database().is_writing() {
+            return Ok(());
+        }
+        // SAFETY: passed on to the caller.
+        let (activity, scope) = unsafe { self.activity() };
+        if level == sqlite::SQLITE_LOCK_SHARED {
+            return connection.begin(&self.database, activity, scope, &mut busy);
         }
         // SAFETY: passed on to the caller.
         if let Some(handle) = unsafe { self.handle() }
