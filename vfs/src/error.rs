@@ -63,6 +63,11 @@ pub(crate) enum VfsError {
     )]
     Writers(String),
     #[error(
+        "'{0}' is no kind of freshness: use strict or bounded:MILLISECONDS (in the URI freshness=, \
+         in the environment VERSO_FRESHNESS, or PRAGMA verso_freshness)"
+    )]
+    Freshness(String),
+    #[error(
         "nolock=1 would read a database while it changes: leave it out, or use immutable=1 for \
          one fixed snapshot"
     )]
@@ -202,6 +207,7 @@ impl VfsError {
             | Self::NoLock
             | Self::WriteAheadLog
             | Self::Writers(_)
+            | Self::Freshness(_)
             | Self::SuperJournal { .. }
             | Self::Catalogue(
                 CatalogueError::NoSuchDatabase { .. } | CatalogueError::Exists { .. },

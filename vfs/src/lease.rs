@@ -18,7 +18,7 @@ use verso_pagestore::{
 
 use crate::cache::StoreKey;
 use crate::error::VfsError;
-use crate::process::{OpenStore, Process};
+use crate::process::{Process, StoreClient};
 use crate::renewer::{Renewal, Renewer};
 
 /// The busy handler of a connection: false when its patience is over.
@@ -96,6 +96,7 @@ pub(crate) struct HeldLease {
     lease: Lease,
     key: Key,
     process: &'static Process,
+    client: StoreClient,
     renewal: Renewal,
     has_waited: bool,
 }
@@ -123,8 +124,8 @@ impl Drop for HeldLease {
             return;
         }
         let leases = &self.process.leases;
-        if let Some(open) = leases.renewer.remove(&self.renewal)
-            && let Err(error) = open.store.release_lease(&self.lease)
+        if leases.renewer.remove(&self.renewal)
+            && let Err(error) = self.client.pages().release_lease(&self.lease)
         {
             // It expires by itself.
             tracing::warn!(%error, database = %self.lease.database, "a writer lease was not given back");
@@ -137,7 +138,7 @@ impl Drop for HeldLease {
 /// `None` is the answer if that was not long enough.
 pub(crate) fn acquire(
     process: &'static Process,
-    open: &Arc<OpenStore>,
+    client: &StoreClient,
     database: DatabaseId,
     time_to_live: Duration,
     busy: Busy<'_>,
@@ -145,7 +146,7 @@ pub(crate) fn acquire(
     let id = LeaseId::random().map_err(|error| VfsError::Random(error.to_string()))?;
     let mut wait = Wait {
         process,
-        open: Arc::clone(open),
+        client: client.clone(),
         request: LeaseRequest {
             database,
             id,
@@ -162,12 +163,12 @@ pub(crate) fn acquire(
     let wait = Rc::new(RefCell::new(wait));
     loop {
         if let Some(lease) = wait.borrow_mut().granted.take() {
-            return hold(process, open, lease, time_to_live, has_waited).map(Some);
+            return hold(process, client, lease, time_to_live, has_waited).map(Some);
         }
         if !call_handler(&wait, busy) {
             // It may have been granted in the last moment.
             if let Some(lease) = wait.borrow_mut().granted.take() {
-                return hold(process, open, lease, time_to_live, has_waited).map(Some);
+                return hold(process, client, lease, time_to_live, has_waited).map(Some);
             }
             return Ok(None);
         }
@@ -180,16 +181,17 @@ pub(crate) fn acquire(
 
 fn hold(
     process: &'static Process,
-    open: &Arc<OpenStore>,
+    client: &StoreClient,
     lease: Lease,
     time_to_live: Duration,
     has_waited: bool,
 ) -> Result<HeldLease, VfsError> {
-    let renewal = Renewal::new(Arc::clone(open), lease, time_to_live);
+    let renewal = Renewal::new(Arc::clone(&client.open), lease, time_to_live);
     let held = HeldLease {
         lease,
-        key: (open.key, lease.database),
+        key: (client.open.key, lease.database),
         process,
+        client: client.clone(),
         renewal: renewal.clone(),
         has_waited,
     };
@@ -202,7 +204,7 @@ fn hold(
 /// Somebody who waits for a lease. Dropping it leaves the queue.
 struct Wait {
     process: &'static Process,
-    open: Arc<OpenStore>,
+    client: StoreClient,
     request: LeaseRequest,
     bell: Arc<Bell>,
     granted: Option<Lease>,
@@ -212,14 +214,14 @@ struct Wait {
 
 impl Wait {
     fn key(&self) -> Key {
-        (self.open.key, self.request.database)
+        (self.client.open.key, self.request.database)
     }
 
     /// Asks the store.
     fn ask(&mut self) -> Result<(), LeaseError> {
         let leases = &self.process.leases;
         loop {
-            match self.open.store.lease(&self.request)? {
+            match self.client.pages().lease(&self.request)? {
                 LeaseAnswer::Granted(lease) => {
                     self.leave_local_queue();
                     self.request.ticket = None;
@@ -233,7 +235,7 @@ impl Wait {
                 } => {
                     self.ahead = ahead;
                     self.take_place(ticket);
-                    let stuck = leases.watch(&self.open.url, self.request.database, view);
+                    let stuck = leases.watch(&self.client.open.url, self.request.database, view);
                     if stuck.is_none() || stuck == self.request.stuck {
                         self.request.stuck = stuck;
                         return Ok(());
@@ -301,7 +303,10 @@ impl Drop for Wait {
             return;
         };
         self.leave_local_queue();
-        let left = self.open.store.leave_queue(self.request.database, ticket);
+        let left = self
+            .client
+            .pages()
+            .leave_queue(self.request.database, ticket);
         if let Err(error) = left {
             // Its turn will come and be missed.
             tracing::debug!(%error, "a place in the queue for a lease was not given up");

@@ -25,6 +25,7 @@
 //! | `store=URL` | which store; else the one of [`Options::store`], else `VERSO_STORE`, else `sqlite:verso.db` |
 //! | `at=MOMENT` | read the past: a version, a time such as `2026-01-31T12:00:00Z`, or `-15m` |
 //! | `writers=MODE` | `concurrent` or `queued`; else `VERSO_WRITERS`, else `concurrent`. Later: `PRAGMA verso_writers` |
+//! | `freshness=HOW` | `strict`, or `bounded:MS`: a transaction may begin on a snapshot that lacks others' commits of the last `MS` milliseconds; else `VERSO_FRESHNESS`, else `strict`. Later: `PRAGMA verso_freshness` |
 //! | `mode=ro`, `mode=rw` | as in SQLite: read only (follows new commits); do not create |
 //! | `immutable=1` | read only, stays at the newest version of when it was opened |
 //! | `nolock=1` | refused: it would read a database while it changes |
@@ -47,6 +48,7 @@ mod renewer;
 mod rows;
 mod sql;
 mod statement;
+mod stats;
 mod transaction;
 
 use std::ffi::c_int;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::Options;
 use crate::error::VfsError;
-use crate::pragma::{Settings, Writers};
+use crate::pragma::{Freshness, Settings, Writers};
 use crate::process::StoreHandle;
 
 /// What SQLite asks for.
@@ -27,6 +27,8 @@ pub(crate) struct Parameters {
     pub(crate) at: Option<String>,
     /// `writers=MODE`
     pub(crate) writers: Option<String>,
+    /// `freshness=HOW`
+    pub(crate) freshness: Option<String>,
     /// `immutable=1`: SQLite will take no locks, so one snapshot must serve.
     pub(crate) immutable: bool,
     /// `nolock=1`
@@ -55,6 +57,9 @@ pub(crate) struct Opened {
 /// The environment variable that says how the writers of a process take turns.
 const WRITERS_ENVIRONMENT_VARIABLE: &str = "VERSO_WRITERS";
 
+/// The environment variable that says how old a transaction's snapshot may be.
+const FRESHNESS_ENVIRONMENT_VARIABLE: &str = "VERSO_FRESHNESS";
+
 /// A shorter time to live would be lost by a holder that is merely slow.
 const SHORTEST_TIME_TO_LIVE: Duration = Duration::from_millis(100);
 
@@ -68,22 +73,21 @@ pub(crate) fn open(
     if parameters.no_lock {
         return Err(VfsError::NoLock);
     }
-    let writers = writers(parameters)?;
+    let settings = Settings::new(writers(parameters)?, freshness(parameters)?);
     let url = store_url(options, parameters)?.absolute();
     let store = StoreHandle::open(url, options.opener, options.cache_bytes)?;
-    let pages = store.pages()?;
     let follow = if let Some(text) = &parameters.at {
         let moment = Moment::parse(text, UnixMillis::now())?;
-        Follow::Pinned(pages.snapshot_at(&name, moment)?)
+        Follow::Pinned(store.pages()?.snapshot_at(&name, moment)?)
     } else {
-        let newest = match pages.begin(&name, None) {
+        let newest = match store.pages()?.begin(&name, None) {
             Err(BeginError::NoSuchDatabase { .. }) if flags.create => {
-                match pages.create(&name) {
+                match store.pages()?.create(&name) {
                     // Another process was faster.
                     Ok(_) | Err(CatalogueError::Exists { .. }) => {}
                     Err(error) => return Err(error.into()),
                 }
-                pages.begin(&name, None)?
+                store.pages()?.begin(&name, None)?
             }
             begun => begun?,
         };
@@ -99,7 +103,7 @@ pub(crate) fn open(
         store,
         follow,
         read_only,
-        settings: Settings::new(writers),
+        settings,
         lease_time_to_live: options.lease_time_to_live.max(SHORTEST_TIME_TO_LIVE),
     })
 }
@@ -109,6 +113,14 @@ fn writers(parameters: &Parameters) -> Result<Writers, VfsError> {
     match parameters.writers.clone().or_else(by_environment) {
         Some(text) => Writers::parse(&text).ok_or(VfsError::Writers(text)),
         None => Ok(Writers::default()),
+    }
+}
+
+fn freshness(parameters: &Parameters) -> Result<Freshness, VfsError> {
+    let by_environment = || std::env::var(FRESHNESS_ENVIRONMENT_VARIABLE).ok();
+    match parameters.freshness.clone().or_else(by_environment) {
+        Some(text) => Freshness::parse(&text).ok_or(VfsError::Freshness(text)),
+        None => Ok(Freshness::default()),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Pragmas that the VFS answers or watches.
 
 use std::ffi::{CStr, CString};
+use std::fmt;
+use std::time::Duration;
 
 use verso_pagestore::Durability;
 
@@ -46,6 +48,36 @@ impl Writers {
     }
 }
 
+/// How new the snapshot of a transaction is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Freshness {
+    /// It has every commit that was acknowledged before the transaction began.
+    #[default]
+    Strict,
+    /// It may lack commits of others that are not older than this.
+    Bounded(Duration),
+}
+
+impl Freshness {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let text = text.to_ascii_lowercase();
+        if text == "strict" {
+            return Some(Self::Strict);
+        }
+        let millis: u32 = text.strip_prefix("bounded:")?.parse().ok()?;
+        Some(Self::Bounded(Duration::from_millis(millis.into())))
+    }
+}
+
+impl fmt::Display for Freshness {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Strict => formatter.write_str("strict"),
+            Self::Bounded(age) => write!(formatter, "bounded:{}", age.as_millis()),
+        }
+    }
+}
+
 /// What a connection's pragmas have set.
 #[derive(Debug, Default)]
 pub(crate) struct Settings {
@@ -60,12 +92,15 @@ pub(crate) struct Settings {
     pub(crate) watches_data_version: bool,
     /// How its write transactions meet those of others.
     pub(crate) writers: Writers,
+    /// How new the snapshots of its transactions are.
+    pub(crate) freshness: Freshness,
 }
 
 impl Settings {
-    pub(crate) fn new(writers: Writers) -> Self {
+    pub(crate) fn new(writers: Writers, freshness: Freshness) -> Self {
         Self {
             writers,
+            freshness,
             ..Self::default()
         }
     }
@@ -99,6 +134,15 @@ impl Settings {
                     }
                 }
                 row(self.writers.name())
+            }
+            "verso_freshness" => {
+                if let Some(text) = value {
+                    match Freshness::parse(text) {
+                        Some(freshness) => self.freshness = freshness,
+                        None => return PragmaAnswer::Failure(VfsError::Freshness(text.to_owned())),
+                    }
+                }
+                PragmaAnswer::Row(CString::new(self.freshness.to_string()).unwrap_or_default())
             }
             "data_version" => {
                 self.watches_data_version = true;
@@ -237,5 +281,32 @@ mod tests {
             Writers::Queued,
             "bad input changes nothing"
         );
+    }
+
+    #[test]
+    fn freshness_is_set_and_told() {
+        let mut settings = Settings::default();
+        let mut freshness = |value| answer(&mut settings, "verso_freshness", value);
+        assert_eq!(freshness(None).as_deref(), Some("strict"));
+        assert_eq!(
+            freshness(Some("Bounded:250")).as_deref(),
+            Some("bounded:250")
+        );
+        for bad in [
+            "",
+            "bounded",
+            "bounded:",
+            "bounded:-1",
+            "bounded:1s",
+            "bounded:4294967296",
+        ] {
+            let message = freshness(Some(bad)).unwrap();
+            assert!(
+                message.contains("use strict or bounded:MILLISECONDS"),
+                "{message}"
+            );
+        }
+        assert_eq!(freshness(None).as_deref(), Some("bounded:250"));
+        assert_eq!(freshness(Some("strict")).as_deref(), Some("strict"));
     }
 }

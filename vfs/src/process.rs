@@ -15,12 +15,28 @@ use crate::cache::{PageCache, StoreKey};
 use crate::connection::Connections;
 use crate::joint::Joints;
 use crate::lease::Leases;
+use crate::stats::Stats;
 
 /// A store that this process has open. It is closed with the last database that uses it.
 pub(crate) struct OpenStore {
     pub(crate) key: StoreKey,
     pub(crate) url: StoreUrl,
     pub(crate) store: Arc<dyn PageStore>,
+}
+
+/// A database's way to its store, for what outlives a single request. The requests are counted.
+#[derive(Clone)]
+pub(crate) struct StoreClient {
+    pub(crate) open: Arc<OpenStore>,
+    pub(crate) stats: Arc<Stats>,
+}
+
+impl StoreClient {
+    /// The store, for one request.
+    pub(crate) fn pages(&self) -> &dyn PageStore {
+        self.stats.requests.add(1);
+        &*self.open.store
+    }
 }
 
 /// What the connections of one process share.
@@ -127,6 +143,7 @@ pub(crate) struct StoreHandle {
     opener: StoreOpener,
     process: &'static Process,
     open: Option<Arc<OpenStore>>,
+    stats: Arc<Stats>,
 }
 
 impl StoreHandle {
@@ -142,12 +159,13 @@ impl StoreHandle {
             opener,
             process,
             open,
+            stats: Arc::default(),
         })
     }
 
     /// Opens the store afresh if this process was forked since. Says whether it was.
     pub(crate) fn renew(&mut self) -> Result<bool, StoreError> {
-        if self.open.is_some() && !self.is_inherited() {
+        if self.is_current() {
             return Ok(false);
         }
         self.forget_if_inherited();
@@ -156,15 +174,34 @@ impl StoreHandle {
         Ok(true)
     }
 
-    /// The store.
-    pub(crate) fn pages(&self) -> Result<&dyn PageStore, StoreError> {
+    /// The open store.
+    fn opened(&self) -> Result<&Arc<OpenStore>, StoreError> {
         if self.is_inherited() {
             return Err(self.unusable("this process was forked inside a transaction; end it first"));
         }
         self.open
             .as_ref()
-            .map(|open| &*open.store)
             .ok_or_else(|| self.unusable(NOT_REOPENED))
+    }
+
+    /// The store, for one request, which is counted.
+    pub(crate) fn pages(&self) -> Result<&dyn PageStore, StoreError> {
+        let open = self.opened()?;
+        self.stats.requests.add(1);
+        Ok(&*open.store)
+    }
+
+    /// The store, for what outlives a single request.
+    pub(crate) fn share(&self) -> Result<StoreClient, StoreError> {
+        Ok(StoreClient {
+            open: Arc::clone(self.opened()?),
+            stats: Arc::clone(&self.stats),
+        })
+    }
+
+    /// What this database has counted.
+    pub(crate) fn stats(&self) -> &Stats {
+        &self.stats
     }
 
     /// Which store it is, for the page cache.
@@ -186,16 +223,13 @@ impl StoreHandle {
         !self.process.is_current()
     }
 
-    pub(crate) const fn url(&self) -> &StoreUrl {
-        &self.url
+    /// Whether it is open, and this process was not forked since.
+    pub(crate) fn is_current(&self) -> bool {
+        self.open.is_some() && !self.is_inherited()
     }
 
-    /// The open store itself, for what outlives a single request.
-    pub(crate) fn share(&self) -> Result<&Arc<OpenStore>, StoreError> {
-        self.pages()?;
-        self.open
-            .as_ref()
-            .ok_or_else(|| self.unusable(NOT_REOPENED))
+    pub(crate) const fn url(&self) -> &StoreUrl {
+        &self.url
     }
 
     pub(crate) fn current_process(&self) -> &'static Process {

@@ -104,12 +104,11 @@ impl Renewer {
         Ok(())
     }
 
-    /// Ends the renewals of a lease. The answer is its store, if it had not ended before.
-    pub(crate) fn remove(&self, renewal: &Renewal) -> Option<Arc<OpenStore>> {
+    /// Ends the renewals of a lease. Says whether they had not ended before.
+    pub(crate) fn remove(&self, renewal: &Renewal) -> bool {
         let is_other = |other: &Renewal| !Arc::ptr_eq(&other.0, &renewal.0);
         self.state.lock().renewals.retain(is_other);
-        let held = renewal.0.held.lock().take();
-        held.map(|held| held.open)
+        renewal.0.held.lock().take().is_some()
     }
 
     fn run(&self) -> ! {

@@ -1,27 +1,26 @@
 //! A transaction on its way to the store: what each of its databases read and changes.
 
-use std::sync::Arc;
-
 use verso_pagestore::{
-    CommitError, CommitId, CommitOutcome, CommitRequest, Durability, Lease, PageWrite, Participant,
+    CommitError, CommitId, CommitOutcome, CommitRequest, Durability, Lease, PageStore, PageWrite,
+    Participant,
 };
 
 use crate::cache::{CachedDatabase, PageCache};
 use crate::error::VfsError;
-use crate::process::OpenStore;
+use crate::process::StoreClient;
 
 /// One database's part of a transaction.
 pub(crate) struct Part {
-    pub(crate) open: Arc<OpenStore>,
+    pub(crate) client: StoreClient,
     pub(crate) cached: CachedDatabase,
     pub(crate) participant: Participant,
 }
 
 /// A transaction of one connection.
 pub(crate) struct Transaction {
-    open: Arc<OpenStore>,
     request: CommitRequest,
-    cached: Vec<CachedDatabase>,
+    /// Of each participant.
+    parts: Vec<(StoreClient, CachedDatabase)>,
     /// Whether it was checked under its leases, so that SQLite may commit before the store.
     pub(crate) is_prepared: bool,
 }
@@ -31,23 +30,24 @@ impl Transaction {
     pub(crate) fn new(part: Part, durability: Durability) -> Result<Self, VfsError> {
         let id = CommitId::random().map_err(|error| VfsError::Random(error.to_string()))?;
         Ok(Self {
-            open: part.open,
             request: CommitRequest {
                 id,
                 durability,
                 participants: vec![part.participant],
             },
-            cached: vec![part.cached],
+            parts: vec![(part.client, part.cached)],
             is_prepared: false,
         })
     }
 
     /// Adds a database, of the same store.
     pub(crate) fn add(&mut self, part: Part, durability: Durability) -> Result<(), VfsError> {
-        if part.open.key != self.open.key {
+        if let Some((first, _)) = self.parts.first()
+            && first.open.key != part.client.open.key
+        {
             return Err(VfsError::SeveralStores {
-                first: self.open.url.to_string(),
-                second: part.open.url.to_string(),
+                first: first.open.url.to_string(),
+                second: part.client.open.url.to_string(),
             });
         }
         let participants = &mut self.request.participants;
@@ -61,7 +61,7 @@ impl Transaction {
             return merge(known, part.participant);
         }
         participants.push(part.participant);
-        self.cached.push(part.cached);
+        self.parts.push((part.client, part.cached));
         self.request.durability = self.request.durability.max(durability);
         Ok(())
     }
@@ -93,20 +93,31 @@ impl Transaction {
 
     /// Asks the store whether the transaction would commit.
     pub(crate) fn validate(&self) -> Result<(), CommitError> {
-        self.open.store.validate(&self.request)
+        self.store().validate(&self.request)
     }
 
     /// Commits to the store, and keeps the pages in the cache.
     pub(crate) fn commit(&self, cache: &PageCache) -> Result<CommitOutcome, CommitError> {
-        let outcome = self.open.store.commit(&self.request)?;
+        let outcome = self.store().commit(&self.request)?;
         let version = outcome.version;
-        for (participant, database) in self.request.participants.iter().zip(&self.cached) {
-            let change = participant.change.iter();
-            for PageWrite { number, page } in change.flat_map(|change| &change.writes) {
-                cache.put(*database, *number, page.clone(), version, version);
+        for (participant, (client, cached)) in self.request.participants.iter().zip(&self.parts) {
+            let Some(change) = &participant.change else {
+                continue;
+            };
+            client.stats.commits.add(1);
+            for PageWrite { number, page } in &change.writes {
+                cache.put(*cached, *number, page.clone(), version, version);
             }
         }
         Ok(outcome)
+    }
+
+    /// The store, for a request that counts as one of each database.
+    fn store(&self) -> &dyn PageStore {
+        let mut stores = self.parts.iter().map(|(client, _)| client.pages());
+        let first = stores.next().expect("a transaction has a database");
+        stores.for_each(drop);
+        first
     }
 }
 

@@ -124,6 +124,11 @@ impl Connection {
         };
         if committed.is_ok() {
             self.end_leases(&transaction.leases());
+        } else {
+            // On what lost once, the next attempt would lose again.
+            for database in self.databases() {
+                database.lock().forget_known();
+            }
         }
         committed
     }

@@ -84,7 +84,7 @@ impl Connection {
             let is_held = self.take(id, database, busy)?;
             self.contention.lock().begin(self.turn(id));
             let mut locked = database.lock();
-            locked.lock_shared(Begin::Now, scope)?;
+            locked.lock_shared(Begin::Newest, scope)?;
             if is_held && locked.snapshot_id() == Some(id) {
                 return Ok(());
             }

@@ -75,7 +75,7 @@ impl Connection {
         } else {
             self.contention.lock().begin(Turn::None);
             let moment = self.moment(database, scope);
-            let begin = moment.map_or(Begin::Now, Begin::At);
+            let begin = moment.map_or(Begin::Fresh, Begin::At);
             database.lock().lock_shared(begin, scope)
         };
         if begun.is_err() {

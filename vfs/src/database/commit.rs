@@ -114,7 +114,7 @@ impl Database {
 
     fn participant(&self, snapshot: Snapshot, change: Option<Change>) -> Result<Part, VfsError> {
         Ok(Part {
-            open: Arc::clone(self.store.share()?),
+            client: self.store.share()?,
             cached: self.cached(&snapshot)?,
             participant: Participant {
                 snapshot,
@@ -233,6 +233,7 @@ impl Database {
             None => (snapshot.version, snapshot.read_version, snapshot.commit),
         };
         self.validated = version;
+        self.known = None;
         if self.settings.watches_data_version {
             self.own.push(version);
         }

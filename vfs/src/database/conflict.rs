@@ -16,6 +16,7 @@ impl Database {
         if snapshot.database != conflict.database {
             return None;
         }
+        self.store.stats().conflicts.add(1);
         Some(Conflict {
             database: self.name.clone(),
             page: conflict.page,

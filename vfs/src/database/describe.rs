@@ -49,7 +49,18 @@ impl Database {
             "read_only": self.is_read_only(),
             "pinned": self.is_pinned(),
             "writers": self.settings.writers.name().to_string_lossy(),
+            "freshness": self.settings.freshness.to_string(),
         });
         Ok(facts.to_string())
+    }
+
+    /// What was counted since it was opened, as JSON.
+    pub(crate) fn statistics(&self) -> String {
+        self.store.stats().describe()
+    }
+
+    /// SQLite was told to run a statement again.
+    pub(crate) fn count_retry(&self) {
+        self.store.stats().retries.add(1);
     }
 }

@@ -1,6 +1,6 @@
 //! What a database has to say about the writer lease of its transaction.
 
-use std::sync::Arc;
+use std::time::Instant;
 
 use verso_pagestore::DatabaseId;
 
@@ -16,9 +16,12 @@ impl Database {
         database: DatabaseId,
         busy: Busy<'_>,
     ) -> Result<HeldLease, VfsError> {
-        let open = Arc::clone(self.store.share()?);
+        let (client, began) = (self.store.share()?, Instant::now());
         let process = self.store.current_process();
-        let lease = lease::acquire(process, &open, database, self.lease_time_to_live, busy)?;
+        let lease = lease::acquire(process, &client, database, self.lease_time_to_live, busy)?;
+        if lease.as_ref().is_none_or(HeldLease::has_waited) {
+            client.stats.waited(began.elapsed());
+        }
         lease.ok_or_else(|| VfsError::Waited {
             database: self.name.clone(),
         })
@@ -58,7 +61,8 @@ impl Database {
     }
 
     /// Fails if the snapshot of a transaction that has not written yet is not the newest.
-    pub(crate) fn must_be_newest(&self) -> Result<(), VfsError> {
+    pub(crate) fn must_be_newest(&mut self) -> Result<(), VfsError> {
+        self.known = None;
         if let State::Reading(snapshot) = &self.state {
             let newest = self.store.pages()?.begin(&self.name, None)?.snapshot;
             if (newest.database, newest.version) != (snapshot.database, snapshot.version) {

@@ -11,7 +11,7 @@ mod pragma;
 mod snapshot;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use roaring::RoaringBitmap;
 use verso_pagestore::{DatabaseName, Page, PageNumber, PageSize, Since, Snapshot, Version, header};
@@ -49,7 +49,9 @@ enum State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Begin {
     /// The newest.
-    Now,
+    Newest,
+    /// One that is as new as the connection wants it.
+    Fresh,
     /// Of the moment at which it reads another database.
     At(ReadMoment),
 }
@@ -92,6 +94,9 @@ pub(crate) struct Database {
     scope: Scope,
     /// Up to where this connection knows what changed.
     since: Option<Since>,
+    /// What the last begin found, and before when: unless the connection has committed or
+    /// lost since. Only with bounded freshness.
+    known: Option<(Snapshot, Instant)>,
     /// All of `delivered` is known to be valid here: the newest of the last snapshot and
     /// the last own commit.
     validated: Version,
@@ -123,6 +128,7 @@ impl Database {
             refused_counter: None,
             scope: Scope::Several,
             since: None,
+            known: None,
             validated: Version::MIN,
             own: Vec::new(),
             settings,
@@ -163,7 +169,8 @@ impl Database {
         if matches!(self.state, State::Idle) {
             self.scope = scope;
             self.state = State::Reading(match begin {
-                Begin::Now => self.snapshot()?,
+                Begin::Newest => self.snapshot()?,
+                Begin::Fresh => self.fresh_snapshot()?,
                 Begin::At(moment) => self.snapshot_of(moment)?,
             });
         }
@@ -329,9 +336,11 @@ impl Database {
     fn stored_page(&self, snapshot: &Snapshot, number: PageNumber) -> Result<Page, VfsError> {
         let (cache, database) = (self.store.cache(), self.cached(snapshot)?);
         if let Some(page) = cache.get(database, number, snapshot.version) {
+            self.store.stats().cache_hits.add(1);
             return Ok(page);
         }
         let pages = self.store.pages()?.read(snapshot, &[number])?;
+        self.store.stats().pages_read.add(1);
         let read = pages
             .into_iter()
             .next()

@@ -1,11 +1,14 @@
 //! The begin: which snapshot a transaction reads, and what SQLite's page cache is worth on it.
 
+use std::time::Instant;
+
 use verso_pagestore::{Changes, Moment, MomentError, Since, Snapshot};
 
 use super::Database;
 use crate::cache::StoreKey;
 use crate::error::VfsError;
 use crate::open::Follow;
+use crate::pragma::Freshness;
 
 /// The moment that a transaction reads, in all databases of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +53,31 @@ impl Database {
         Ok(snapshot)
     }
 
-    /// The snapshot for a new transaction. Moves the change counter if a page that SQLite may
+    /// The snapshot for a new transaction: that of the last begin, if the connection allows
+    /// its age, else the newest.
+    pub(super) fn fresh_snapshot(&mut self) -> Result<Snapshot, VfsError> {
+        let Freshness::Bounded(age) = self.settings.freshness else {
+            return self.snapshot();
+        };
+        if let Some((snapshot, asked)) = self.known
+            && asked.elapsed() <= age
+            && self.store.is_current()
+            && self.refused_counter.is_none()
+        {
+            return Ok(snapshot);
+        }
+        let asked = Instant::now();
+        let snapshot = self.snapshot()?;
+        self.known = Some((snapshot, asked));
+        Ok(snapshot)
+    }
+
+    /// The snapshot of the last begin has lost, or is not wanted any more.
+    pub(crate) const fn forget_known(&mut self) {
+        self.known = None;
+    }
+
+    /// The newest snapshot, for a new transaction. Moves the change counter if a page that SQLite may
     /// hold in its cache has changed.
     pub(super) fn snapshot(&mut self) -> Result<Snapshot, VfsError> {
         if self.store.renew()? {
@@ -86,6 +113,7 @@ impl Database {
 
     /// Remembers up to where this connection knows what changed.
     const fn know(&mut self, snapshot: &Snapshot) {
+        self.known = None;
         self.since = Some(Since {
             database: snapshot.database,
             version: snapshot.version,

@@ -323,6 +323,7 @@ impl DatabaseFile {
                     .set_last_insert_rowid(handle, self.last_insert_rowid);
             }
         }
+        self.database.lock().count_retry();
         VfsError::Repeat(Box::new(error))
     }
 

@@ -1,5 +1,5 @@
-//! The SQL functions: `verso_version`, `verso_info` and `verso_last_error`, and those that are
-//! tables, on every connection of the SQLite library that the VFS was registered with.
+//! The SQL functions: `verso_version`, `verso_info`, `verso_stats` and `verso_last_error`, and
+//! those that are tables, on every connection of the SQLite library that the VFS was registered with.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -32,11 +32,13 @@ type Function = unsafe extern "C" fn(Context, c_int, Arguments);
 /// Name, number of arguments, flags, and the function. All of them look at the world, so none
 /// is deterministic. Those that tell of more than the database itself must not be called by a
 /// schema that somebody else may have written.
-const FUNCTIONS: [(&CStr, c_int, c_int, Function); 5] = [
+const FUNCTIONS: [(&CStr, c_int, c_int, Function); 7] = [
     (c"verso_version", 0, sqlite::SQLITE_UTF8, version),
     (c"verso_version", 1, sqlite::SQLITE_UTF8, version),
     (c"verso_info", 0, DIRECT, info),
     (c"verso_info", 1, DIRECT, info),
+    (c"verso_stats", 0, DIRECT, stats),
+    (c"verso_stats", 1, DIRECT, stats),
     (c"verso_last_error", 0, DIRECT, last),
 ];
 
@@ -186,6 +188,15 @@ unsafe extern "C" fn info(context: Context, count: c_int, arguments: Arguments) 
     unsafe {
         about_database(context, count, arguments, |database| {
             database.describe().map_err(|error| error.to_string())
+        });
+    }
+}
+
+unsafe extern "C" fn stats(context: Context, count: c_int, arguments: Arguments) {
+    // SAFETY: called by SQLite.
+    unsafe {
+        about_database(context, count, arguments, |database| {
+            Ok(database.statistics())
         });
     }
 }

@@ -235,6 +235,7 @@ unsafe fn parameters(api: &HostApi, name: *const c_char) -> Parameters {
     Parameters {
         store: text(c"store"),
         writers: text(c"writers"),
+        freshness: text(c"freshness"),
         at: text(c"at"),
         immutable: boolean(c"immutable"),
         no_lock: boolean(c"nolock"),
