@@ -63,6 +63,11 @@ pub(crate) fn database_name() -> impl TypedValueParser<Value = DatabaseName> {
     OsStringValueParser::new().try_map(|text: OsString| parse_name(text.as_bytes()))
 }
 
+/// The value parser of names that a database is to get without being opened by them.
+pub(crate) fn new_database_name() -> impl TypedValueParser<Value = DatabaseName> {
+    OsStringValueParser::new().try_map(|text: OsString| parse_new_name(text.as_bytes()))
+}
+
 /// A text cannot name a database on the command line.
 #[derive(Debug)]
 pub(crate) enum ArgumentError {
@@ -70,6 +75,8 @@ pub(crate) enum ArgumentError {
     Name(NameError),
     /// SQLite opens something else by this name.
     Memory,
+    /// The VFS takes it for a URI.
+    Uri,
 }
 
 impl std::fmt::Display for ArgumentError {
@@ -79,11 +86,21 @@ impl std::fmt::Display for ArgumentError {
             Self::Memory => formatter.write_str(
                 "':memory:' is SQLite's own name for a database in memory: choose another name",
             ),
+            Self::Uri => formatter.write_str(
+                "a database whose name begins with file: cannot be opened: choose another name",
+            ),
         }
     }
 }
 
 impl std::error::Error for ArgumentError {}
+
+fn parse_new_name(bytes: &[u8]) -> Result<DatabaseName, ArgumentError> {
+    if bytes.starts_with(b"file:") {
+        return Err(ArgumentError::Uri);
+    }
+    parse_name(bytes)
+}
 
 fn parse_name(bytes: &[u8]) -> Result<DatabaseName, ArgumentError> {
     if bytes == b":memory:" {
@@ -134,5 +151,12 @@ mod tests {
             Err(ArgumentError::Memory)
         ));
         assert!(parse_name(b"memory").is_ok());
+        assert!(matches!(
+            parse_new_name(b"file:app.db"),
+            Err(ArgumentError::Uri)
+        ));
+        // One that has such a name already can be given another.
+        assert!(parse_name(b"file:app.db").is_ok());
+        assert!(parse_new_name(b"files").is_ok());
     }
 }

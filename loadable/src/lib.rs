@@ -38,13 +38,21 @@ pub unsafe extern "C" fn sqlite3_verso_init(
     message: *mut *mut c_char,
     table: *const c_void,
 ) -> c_int {
+    // So a program calls that links this library instead of loading it. Without SQLite's
+    // functions not even a message can be given.
+    if table.is_null() {
+        return sqlite::SQLITE_ERROR;
+    }
     // SAFETY: SQLite passes its table of functions, which stays.
     let routines = unsafe { Routines::new(table) };
     let result = catch_unwind(|| {
         let _one = LOADING.lock();
         load(routines)?;
-        // SAFETY: the connection that loads is open.
-        unsafe { verso_vfs::add_functions(connection.cast()) }
+        if connection.is_null() {
+            return Err("the entry point was called without a connection".to_owned());
+        }
+        // SAFETY: the connection that loads is open, and of the library with this table.
+        unsafe { verso_vfs::add_functions(connection.cast(), |name| routines.find(name)) }
             .map_err(|code| format!("the SQL functions were refused: result code {code}"))
     });
     let error = match result {
@@ -75,13 +83,21 @@ fn load(routines: Routines) -> Result<(), String> {
                 .to_owned(),
         );
     }
+    if !routines.has_mutexes() {
+        return Err(
+            "this SQLite runs without threads (SQLITE_CONFIG_SINGLETHREAD): have the application \
+             leave that out"
+                .to_owned(),
+        );
+    }
+    let is_default = is_on(DEFAULT_VFS)?;
     logging::start()?;
     // Another connection, or another copy of this library, was faster.
     if routines.has_vfs(c"verso") {
         return Ok(());
     }
     let options = Options {
-        is_default: is_on(DEFAULT_VFS),
+        is_default,
         ..Options::new(verso_engine::open)
     };
     // SAFETY: the functions are those of the host's table, whose library outlives this one,
@@ -96,8 +112,17 @@ fn shown(version: c_int) -> String {
     format!("{major}.{minor}.{patch}")
 }
 
-fn is_on(variable: &str) -> bool {
-    std::env::var(variable).is_ok_and(|value| !matches!(value.as_str(), "" | "0"))
+/// Whether an environment variable switches something on.
+fn is_on(variable: &str) -> Result<bool, String> {
+    let value = std::env::var_os(variable).unwrap_or_default();
+    let value = value.to_string_lossy();
+    match value.to_ascii_lowercase().as_str() {
+        "1" | "on" | "yes" | "true" => Ok(true),
+        "" | "0" | "off" | "no" | "false" => Ok(false),
+        _ => Err(format!(
+            "the environment variable {variable} is '{value}': set it to 1, or to 0"
+        )),
+    }
 }
 
 /// The name of a function as text.

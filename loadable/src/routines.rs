@@ -11,13 +11,15 @@ use crate::text;
 
 /// Name, place, and the first `SQLITE_VERSION_NUMBER` that has it, if that is newer than
 /// the oldest one supported.
-const PLACES: [(&str, usize, c_int); 30] = [
+const PLACES: [(&str, usize, c_int); 35] = [
     ("sqlite3_column_count", 22, 0),
     ("sqlite3_get_autocommit", 60, 0),
     ("sqlite3_last_insert_rowid", 65, 0),
     ("sqlite3_libversion_number", 67, 0),
     ("sqlite3_vfs_find", 141, 0),
     ("sqlite3_vfs_register", 142, 0),
+    ("sqlite3_mutex_alloc", 130, 0),
+    ("sqlite3_mutex_free", 132, 0),
     ("sqlite3_threadsafe", 144, 0),
     ("sqlite3_next_stmt", 152, 0),
     ("sqlite3_sql", 153, 0),
@@ -29,12 +31,15 @@ const PLACES: [(&str, usize, c_int); 30] = [
     ("sqlite3_uri_boolean", 187, 0),
     ("sqlite3_uri_parameter", 189, 0),
     ("sqlite3_auto_extension", 192, 0),
+    ("sqlite3_uri_key", 245, 0),
     ("sqlite3_malloc64", 197, 0),
     ("sqlite3_set_last_insert_rowid", 216, 0),
     ("sqlite3_txn_state", 252, 0),
     ("sqlite3_create_function_v2", 162, 0),
     ("sqlite3_context_db_handle", 149, 0),
     ("sqlite3_value_text", 109, 0),
+    ("sqlite3_value_bytes", 103, 0),
+    ("sqlite3_vtab_config", 177, 0),
     ("sqlite3_result_text", 85, 0),
     ("sqlite3_result_error", 80, 0),
     ("sqlite3_file_control", 127, 0),
@@ -43,6 +48,9 @@ const PLACES: [(&str, usize, c_int); 30] = [
     ("sqlite3_result_int64", 83, 0),
     ("sqlite3_db_name", 264, 3_039_000),
 ];
+
+/// `SQLITE_MUTEX_FAST`
+const MUTEX_FAST: c_int = 0;
 
 type AnyFunction = Option<unsafe extern "C" fn()>;
 
@@ -114,6 +122,27 @@ impl Routines {
             // SAFETY: always safe to call.
             unsafe { function() != 0 }
         })
+    }
+
+    /// Whether the library makes real mutexes. One that is configured to be used by a single
+    /// thread hands out the same one each time.
+    pub(crate) fn has_mutexes(self) -> bool {
+        let places = (
+            self.at(place_of("sqlite3_mutex_alloc")),
+            self.at(place_of("sqlite3_mutex_free")),
+        );
+        let (Some(alloc), Some(free)) = places else {
+            return false;
+        };
+        // SAFETY: the types of the functions at these places; what was made is freed once.
+        unsafe {
+            let alloc: unsafe extern "C" fn(c_int) -> *mut c_void = std::mem::transmute(alloc);
+            let free: unsafe extern "C" fn(*mut c_void) = std::mem::transmute(free);
+            let (first, second) = (alloc(MUTEX_FAST), alloc(MUTEX_FAST));
+            free(first);
+            free(second);
+            !first.is_null() && first != second
+        }
     }
 
     pub(crate) fn has_vfs(self, name: &CStr) -> bool {

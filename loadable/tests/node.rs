@@ -112,7 +112,7 @@ fn copies_go_to_the_store() {
 
 /// If this fails, better-sqlite3 has learnt URIs, and node.md can be much shorter.
 #[test]
-fn a_uri_is_taken_for_a_name() {
+fn a_uri_is_refused() {
     check("uri");
 }
 

@@ -57,16 +57,43 @@ pub(crate) enum VfsError {
     InTransaction,
     #[error("another connection holds the writer lease: run this statement again")]
     Leased,
+    #[error("'{text}' is no kind of {setting}: use {choices}")]
+    Setting {
+        setting: &'static str,
+        choices: &'static str,
+        text: String,
+    },
     #[error(
-        "'{0}' is no kind of writers: use concurrent or queued (in the URI writers=, in the \
-         environment VERSO_WRITERS, or PRAGMA verso_writers)"
+        "the URI has the parameter '{name}', which neither Verso nor SQLite knows: correct it or \
+         leave it out (Verso knows {ours}; SQLite {others}; names that begin with _ are the \
+         driver's)"
     )]
-    Writers(String),
+    UnknownParameter {
+        name: String,
+        ours: String,
+        others: String,
+    },
+    #[error("the URI has {0}= twice: leave one of them out")]
+    RepeatedParameter(String),
     #[error(
-        "'{0}' is no kind of freshness: use strict or bounded:MILLISECONDS (in the URI freshness=, \
-         in the environment VERSO_FRESHNESS, or PRAGMA verso_freshness)"
+        "there is no PRAGMA {0}: use verso_version, verso_at, verso_writers or verso_freshness"
     )]
-    Freshness(String),
+    UnknownPragma(String),
+    #[error("'{0}' is not UTF-8")]
+    NotUtf8(String),
+    #[error(
+        "'{0}' is no name of a database, since it begins with file: as URIs do: this application \
+         does not let SQLite read URIs; have it do so (SQLITE_OPEN_URI; in Python uri=True), or \
+         give the name alone, and what the URI says in VERSO_STORE, VERSO_WRITERS and PRAGMA \
+         verso_at"
+    )]
+    UriAsName(String),
+    /// What is wrong stands in this place.
+    #[error("{error} ({place})")]
+    SetBy {
+        place: &'static str,
+        error: Box<VfsError>,
+    },
     #[error(
         "nolock=1 would read a database while it changes: leave it out, or use immutable=1 for \
          one fixed snapshot"
@@ -139,6 +166,7 @@ impl VfsError {
         matches!(
             self,
             Self::Name(_)
+                | Self::UriAsName(_)
                 | Self::Conflict(_)
                 | Self::Waited { .. }
                 | Self::LeaseLost { .. }
@@ -164,6 +192,14 @@ impl VfsError {
         Self::Unpublished(Box::new(self))
     }
 
+    /// With the place that an application must look at to correct it.
+    pub(crate) fn set_by(self, place: &'static str) -> Self {
+        Self::SetBy {
+            place,
+            error: Box::new(self),
+        }
+    }
+
     /// The result code that SQLite gets.
     pub(crate) fn code(&self) -> c_int {
         match self {
@@ -185,6 +221,7 @@ impl VfsError {
                 sqlite::SQLITE_BUSY
             }
             Self::Repeat(_) => sqlite::SQLITE_SCHEMA,
+            Self::SetBy { error, .. } => error.code(),
             // Plain SQLITE_BUSY is not for a transaction with a super-journal (vdbeCommit).
             Self::OfSeveral(error) => match error.code() {
                 sqlite::SQLITE_BUSY => sqlite::SQLITE_BUSY_SNAPSHOT,
@@ -200,14 +237,18 @@ impl VfsError {
             | Self::AttachedTwice
             | Self::TooYoung { .. }
             | Self::InTransaction
+            | Self::UnknownPragma(_)
             | Self::Replaced { .. } => sqlite::SQLITE_ERROR,
             Self::Name(_)
             | Self::StoreUrl(_)
             | Self::ParseMoment(_)
             | Self::NoLock
             | Self::WriteAheadLog
-            | Self::Writers(_)
-            | Self::Freshness(_)
+            | Self::Setting { .. }
+            | Self::UnknownParameter { .. }
+            | Self::RepeatedParameter(_)
+            | Self::NotUtf8(_)
+            | Self::UriAsName(_)
             | Self::SuperJournal { .. }
             | Self::Catalogue(
                 CatalogueError::NoSuchDatabase { .. } | CatalogueError::Exists { .. },

@@ -29,6 +29,12 @@
 //! | `mode=ro`, `mode=rw` | as in SQLite: read only (follows new commits); do not create |
 //! | `immutable=1` | read only, stays at the newest version of when it was opened |
 //! | `nolock=1` | refused: it would read a database while it changes |
+//!
+//! Other parameters of SQLite's pass, as do those that begin with `_`, which drivers for Go leave
+//! in a URI. Whatever else stands there is refused: it is a misspelling, or meant for another VFS.
+//!
+//! No database that is opened has a name that begins with `file:`. It is what a URI looks like
+//! to a VFS where the application does not have SQLite read it, and is refused with that reason.
 
 mod cache;
 mod conflict;

@@ -54,6 +54,48 @@ pub(crate) struct Opened {
     pub(crate) lease_time_to_live: Duration,
 }
 
+/// The parameters of a URI that are Verso's, each once at most.
+const PARAMETERS: [&str; 4] = ["store", "at", "writers", "freshness"];
+
+/// Those that SQLite reads, or that its documentation names.
+const PARAMETERS_OF_SQLITE: [&str; 8] = [
+    "vfs",
+    "mode",
+    "cache",
+    "psow",
+    "nolock",
+    "immutable",
+    "modeof",
+    "8_3_names",
+];
+
+/// Looks at the names of all parameters of a URI. One that is misspelt would otherwise be left
+/// out unseen, and the database be opened in another store or at another time.
+pub(crate) fn check_parameters(names: &[String]) -> Result<(), VfsError> {
+    for (index, name) in names.iter().enumerate() {
+        let is_ours = PARAMETERS.contains(&name.as_str());
+        // Drivers for Go leave theirs in the URI, and begin them all with an underscore.
+        let is_others = PARAMETERS_OF_SQLITE.contains(&name.as_str()) || name.starts_with('_');
+        if !is_ours && !is_others {
+            return Err(VfsError::UnknownParameter {
+                name: name.clone(),
+                ours: list(&PARAMETERS),
+                others: list(&PARAMETERS_OF_SQLITE),
+            });
+        }
+        if is_ours && names.iter().take(index).any(|earlier| earlier == name) {
+            return Err(VfsError::RepeatedParameter(name.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// Parameters as a message names them.
+fn list(names: &[&str]) -> String {
+    let names: Vec<_> = names.iter().map(|name| format!("{name}=")).collect();
+    names.join(", ")
+}
+
 /// The environment variable that says how the writers of a process take turns.
 const WRITERS_ENVIRONMENT_VARIABLE: &str = "VERSO_WRITERS";
 
@@ -74,10 +116,13 @@ pub(crate) fn open(
         return Err(VfsError::NoLock);
     }
     let settings = Settings::new(writers(parameters)?, freshness(parameters)?);
+    let moment = match &parameters.at {
+        Some(text) => Some(at(text)?),
+        None => None,
+    };
     let url = store_url(options, parameters)?.absolute();
     let store = StoreHandle::open(url, options.opener, options.cache_bytes)?;
-    let follow = if let Some(text) = &parameters.at {
-        let moment = Moment::parse(text, UnixMillis::now())?;
+    let follow = if let Some(moment) = moment {
         Follow::Pinned(store.pages()?.snapshot_at(&name, moment)?)
     } else {
         let newest = match store.pages()?.begin(&name, None) {
@@ -108,25 +153,84 @@ pub(crate) fn open(
     })
 }
 
+fn at(text: &str) -> Result<Moment, VfsError> {
+    let moment = Moment::parse(text, UnixMillis::now());
+    moment.map_err(|error| VfsError::from(error).set_by("at= of the URI"))
+}
+
 fn writers(parameters: &Parameters) -> Result<Writers, VfsError> {
-    let by_environment = || std::env::var(WRITERS_ENVIRONMENT_VARIABLE).ok();
-    match parameters.writers.clone().or_else(by_environment) {
-        Some(text) => Writers::parse(&text).ok_or(VfsError::Writers(text)),
+    let parse = |text: &str, place| {
+        let writers = Writers::parse(text);
+        writers.ok_or_else(|| Writers::unknown(text).set_by(place))
+    };
+    if let Some(text) = &parameters.writers {
+        return parse(text, "writers= of the URI");
+    }
+    match environment(WRITERS_ENVIRONMENT_VARIABLE) {
+        Some(text) => parse(&text, "the environment variable VERSO_WRITERS"),
         None => Ok(Writers::default()),
     }
 }
 
 fn freshness(parameters: &Parameters) -> Result<Freshness, VfsError> {
-    let by_environment = || std::env::var(FRESHNESS_ENVIRONMENT_VARIABLE).ok();
-    match parameters.freshness.clone().or_else(by_environment) {
-        Some(text) => Freshness::parse(&text).ok_or(VfsError::Freshness(text)),
+    let parse = |text: &str, place| {
+        let freshness = Freshness::parse(text);
+        freshness.ok_or_else(|| Freshness::unknown(text).set_by(place))
+    };
+    if let Some(text) = &parameters.freshness {
+        return parse(text, "freshness= of the URI");
+    }
+    match environment(FRESHNESS_ENVIRONMENT_VARIABLE) {
+        Some(text) => parse(&text, "the environment variable VERSO_FRESHNESS"),
         None => Ok(Freshness::default()),
     }
+}
+
+/// The value of an environment variable, which says nothing if it is empty. What is not
+/// UTF-8 is no value that anything here takes, and is seen to be none.
+fn environment(variable: &str) -> Option<String> {
+    let value = std::env::var_os(variable).filter(|value| !value.is_empty())?;
+    Some(value.to_string_lossy().into_owned())
 }
 
 fn store_url(options: &Options, parameters: &Parameters) -> Result<StoreUrl, VfsError> {
     match (&parameters.store, &options.store) {
         (None, Some(url)) => Ok(url.clone()),
-        (explicit, _) => Ok(StoreUrl::resolve(explicit.as_deref())?),
+        (explicit, _) => {
+            let place = match explicit {
+                Some(_) => "store= of the URI",
+                None => "the environment variable VERSO_STORE",
+            };
+            let url = StoreUrl::resolve(explicit.as_deref());
+            url.map_err(|error| VfsError::from(error).set_by(place))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(names: &[&str]) -> Option<String> {
+        let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+        check_parameters(&names)
+            .err()
+            .map(|error| error.to_string())
+    }
+
+    #[test]
+    fn parameters_are_known_or_refused() {
+        assert_eq!(refusal(&[]), None);
+        assert_eq!(refusal(&["vfs", "store", "at", "writers", "mode"]), None);
+        assert_eq!(refusal(&["_busy_timeout", "_fk", "_fk"]), None);
+        // What SQLite makes of its own parameters is its business.
+        assert_eq!(refusal(&["mode", "mode"]), None);
+        for name in ["sotre", "Store", "store ", "key", ""] {
+            let told = refusal(&["vfs", name]).expect(name);
+            assert!(told.contains(&format!("'{name}'")), "{told}");
+            assert!(told.contains("store=, at=, writers=, freshness="), "{told}");
+        }
+        let told = refusal(&["at", "store", "at"]).expect("at is there twice");
+        assert!(told.contains("at= twice"), "{told}");
     }
 }

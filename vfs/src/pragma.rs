@@ -40,6 +40,15 @@ impl Writers {
         }
     }
 
+    /// What to say of a text that is none.
+    pub(crate) fn unknown(text: &str) -> VfsError {
+        VfsError::Setting {
+            setting: "writers",
+            choices: "concurrent or queued",
+            text: text.to_owned(),
+        }
+    }
+
     pub(crate) const fn name(self) -> &'static CStr {
         match self {
             Self::Concurrent => c"concurrent",
@@ -66,6 +75,15 @@ impl Freshness {
         }
         let millis: u32 = text.strip_prefix("bounded:")?.parse().ok()?;
         Some(Self::Bounded(Duration::from_millis(millis.into())))
+    }
+
+    /// What to say of a text that is none.
+    pub(crate) fn unknown(text: &str) -> VfsError {
+        VfsError::Setting {
+            setting: "freshness",
+            choices: "strict or bounded:MILLISECONDS",
+            text: text.to_owned(),
+        }
     }
 }
 
@@ -130,7 +148,7 @@ impl Settings {
                 if let Some(text) = value {
                     match Writers::parse(text) {
                         Some(writers) => self.writers = writers,
-                        None => return PragmaAnswer::Failure(VfsError::Writers(text.to_owned())),
+                        None => return PragmaAnswer::Failure(Writers::unknown(text)),
                     }
                 }
                 row(self.writers.name())
@@ -139,7 +157,7 @@ impl Settings {
                 if let Some(text) = value {
                     match Freshness::parse(text) {
                         Some(freshness) => self.freshness = freshness,
-                        None => return PragmaAnswer::Failure(VfsError::Freshness(text.to_owned())),
+                        None => return PragmaAnswer::Failure(Freshness::unknown(text)),
                     }
                 }
                 PragmaAnswer::Row(CString::new(self.freshness.to_string()).unwrap_or_default())
@@ -147,6 +165,10 @@ impl Settings {
             "data_version" => {
                 self.watches_data_version = true;
                 PragmaAnswer::PassOn
+            }
+            // SQLite answers one that it does not know with silence.
+            unknown if unknown.starts_with("verso_") => {
+                PragmaAnswer::Failure(VfsError::UnknownPragma(unknown.to_owned()))
             }
             _ => PragmaAnswer::PassOn,
         }
@@ -308,5 +330,13 @@ mod tests {
         }
         assert_eq!(freshness(None).as_deref(), Some("bounded:250"));
         assert_eq!(freshness(Some("strict")).as_deref(), Some("strict"));
+    }
+
+    #[test]
+    fn only_pragmas_of_others_may_be_unknown() {
+        let mut settings = Settings::default();
+        assert_eq!(answer(&mut settings, "writers", Some("queued")), None);
+        let message = answer(&mut settings, "verso_writer", Some("queued")).unwrap();
+        assert!(message.contains("verso_writers"), "{message}");
     }
 }

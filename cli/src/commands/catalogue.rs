@@ -9,7 +9,7 @@ use verso_pagestore::{
     CatalogueError, DatabaseInfo, DatabaseName, PageSize, PageStore, StoreError, StoreUrl,
 };
 
-use crate::args::database_name;
+use crate::args::{database_name, new_database_name};
 use crate::error::UsageError;
 use crate::output::{self, database_bytes, human_bytes, number_cell, printable};
 use crate::store;
@@ -45,7 +45,7 @@ pub(crate) struct RenameArgs {
     #[arg(value_name = "FROM", value_parser = database_name())]
     from: DatabaseName,
     /// Its new name
-    #[arg(value_name = "TO", value_parser = database_name())]
+    #[arg(value_name = "TO", value_parser = new_database_name())]
     to: DatabaseName,
 }
 

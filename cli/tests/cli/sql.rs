@@ -166,7 +166,7 @@ fn names_need_no_escaping() {
         "a b?c#d%20",
         "//tenant/42",
         "größe 🦀",
-        "file:x",
+        "x file:",
         "-",
         "a&b=c",
     ] {
@@ -174,6 +174,29 @@ fn names_need_no_escaping() {
         assert_eq!(verso.rows(name, "SELECT name FROM sqlite_schema"), [name]);
         assert_eq!(verso.json(&["info", name])["name"], name);
     }
+}
+
+/// Such a name is a URI that nobody has read, to the VFS.
+#[test]
+fn names_that_look_like_uris_are_refused() {
+    let verso = Verso::new();
+    verso.ok(&["sql", "app", "CREATE TABLE t(a)"]);
+    let plain = verso.file("plain.sqlite", "CREATE TABLE t(a)");
+    let plain = plain.to_str().expect("text");
+    let message = verso.fails(1, &["sql", "file:x", "CREATE TABLE t(a)"]);
+    assert!(message.contains("begins with file:"), "{message}");
+    for arguments in [["rename", "app", "file:x"], ["import", plain, "file:x"]] {
+        let message = verso.fails(2, &arguments);
+        assert!(message.contains("begins with file:"), "{message}");
+    }
+    assert_eq!(
+        verso
+            .ok(&["ls"])
+            .lines()
+            .filter(|line| line.contains("file:"))
+            .count(),
+        0
+    );
 }
 
 #[test]

@@ -71,6 +71,7 @@ host_api! {
     malloc64 = sqlite3_malloc64: unsafe extern "C" fn(u64) -> *mut c_void;
     uri_parameter = sqlite3_uri_parameter:
         unsafe extern "C" fn(*const c_char, *const c_char) -> *const c_char;
+    uri_key = sqlite3_uri_key: unsafe extern "C" fn(*const c_char, c_int) -> *const c_char;
     uri_boolean = sqlite3_uri_boolean:
         unsafe extern "C" fn(*const c_char, *const c_char, c_int) -> c_int;
     get_autocommit = sqlite3_get_autocommit: unsafe extern "C" fn(*mut sqlite::sqlite3) -> c_int;
@@ -118,11 +119,14 @@ host_api! {
         ) -> c_int;
     declare_vtab = sqlite3_declare_vtab:
         unsafe extern "C" fn(*mut sqlite::sqlite3, *const c_char) -> c_int;
+    vtab_config = sqlite3_vtab_config:
+        unsafe extern "C" fn(*mut sqlite::sqlite3, c_int, ...) -> c_int;
     result_int64 = sqlite3_result_int64: unsafe extern "C" fn(*mut sqlite::sqlite3_context, i64);
     context_db_handle = sqlite3_context_db_handle:
         unsafe extern "C" fn(*mut sqlite::sqlite3_context) -> *mut sqlite::sqlite3;
     value_text = sqlite3_value_text:
         unsafe extern "C" fn(*mut sqlite::sqlite3_value) -> *const c_uchar;
+    value_bytes = sqlite3_value_bytes: unsafe extern "C" fn(*mut sqlite::sqlite3_value) -> c_int;
     result_text = sqlite3_result_text:
         unsafe extern "C" fn(
             *mut sqlite::sqlite3_context,
@@ -150,6 +154,16 @@ fn find(
 }
 
 impl HostApi {
+    /// Whether it is the library that `lookup` finds functions of.
+    pub(super) fn is_found_by(
+        &self,
+        mut lookup: impl FnMut(&CStr) -> Option<NonNull<c_void>>,
+    ) -> bool {
+        let own = self.create_function_v2 as *const c_void;
+        lookup(c"sqlite3_create_function_v2")
+            .is_some_and(|found| found.as_ptr().cast_const() == own)
+    }
+
     /// The VFS of this name, or the default one.
     pub(super) fn vfs_find(&self, name: Option<&CStr>) -> *mut sqlite::sqlite3_vfs {
         // SAFETY: the name is a C string or null, as sqlite3_vfs_find takes it.
@@ -195,6 +209,17 @@ impl HostApi {
         // SAFETY: such names carry their parameters behind them; the result is a C string
         // that lives as long as the name, and is copied at once.
         unsafe { super::c_text((self.uri_parameter)(name, key.as_ptr())).map(CStr::to_owned) }
+    }
+
+    /// The names of all parameters of a database's URI.
+    ///
+    /// # Safety
+    /// As for [`HostApi::uri_parameter`].
+    pub(super) unsafe fn uri_keys(&self, name: *const c_char) -> Vec<String> {
+        // SAFETY: passed on to the caller; behind the last one the answer is null.
+        let key = |index| unsafe { super::c_text((self.uri_key)(name, index)) };
+        let keys = (0..).map_while(key);
+        keys.map(|key| key.to_string_lossy().into_owned()).collect()
     }
 
     /// A boolean parameter of a database's URI; false if it is absent.
@@ -360,6 +385,15 @@ impl HostApi {
         unsafe { (self.declare_vtab)(connection, schema.as_ptr()) }
     }
 
+    /// Keeps a virtual table out of schemas that somebody else may have written.
+    ///
+    /// # Safety
+    /// As for [`HostApi::declare_table`].
+    pub(super) unsafe fn declare_direct(&self, connection: *mut sqlite::sqlite3) -> c_int {
+        // SAFETY: passed on to the caller; this option takes no arguments.
+        unsafe { (self.vtab_config)(connection, sqlite::SQLITE_VTAB_DIRECTONLY) }
+    }
+
     /// Answers an integer.
     ///
     /// # Safety
@@ -381,16 +415,20 @@ impl HostApi {
         unsafe { (self.context_db_handle)(context) }
     }
 
-    /// An argument as text; `None` for NULL.
+    /// An argument as text, with the zero behind it; `None` for NULL.
     ///
     /// # Safety
     /// The value must be an argument of the present call, and the text be used during it.
     pub(super) unsafe fn value_text<'a>(
         &self,
         value: *mut sqlite::sqlite3_value,
-    ) -> Option<&'a CStr> {
-        // SAFETY: passed on to the caller; SQLite's texts end with a zero.
-        unsafe { super::c_text((self.value_text)(value).cast()) }
+    ) -> Option<&'a [u8]> {
+        // SAFETY: passed on to the caller; SQLite's texts have so many bytes and then a zero.
+        unsafe {
+            let text = (self.value_text)(value);
+            let length = usize::try_from((self.value_bytes)(value)).unwrap_or(0);
+            (!text.is_null()).then(|| std::slice::from_raw_parts(text, length + 1))
+        }
     }
 
     /// Answers a text.

@@ -368,14 +368,17 @@ impl DatabaseFile {
     unsafe fn pragma(&self, arguments: *mut *mut c_char) -> c_int {
         // SAFETY: SQLite passes three pointers; the last two are C strings or null.
         let (name, value) = unsafe { (c_text(*arguments.add(1)), c_text(*arguments.add(2))) };
-        let name = name.and_then(|name| name.to_str().ok()).unwrap_or_default();
-        let value = value.and_then(|value: &CStr| value.to_str().ok());
+        let name = name.unwrap_or_default().to_string_lossy();
+        // What is not UTF-8 is still a value, if none that means anything.
+        let value = value.map(CStr::to_string_lossy);
         // SAFETY: called by xFileControl, so the connection is alive and is the caller.
         let in_transaction = unsafe {
             self.handle()
                 .is_some_and(|handle| !self.api.is_autocommit(handle))
         };
-        let answer = self.database().pragma(name, value, in_transaction);
+        let answer = self
+            .database()
+            .pragma(&name, value.as_deref(), in_transaction);
         let (text, code) = match answer {
             PragmaAnswer::PassOn => return sqlite::SQLITE_NOTFOUND,
             PragmaAnswer::NoRow => return sqlite::SQLITE_OK,

@@ -3,8 +3,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::ptr;
-use std::slice;
+use std::ptr::{self, NonNull};
 use std::sync::{Arc, OnceLock};
 
 use libsqlite3_sys as sqlite;
@@ -31,10 +30,10 @@ type Function = unsafe extern "C" fn(Context, c_int, Arguments);
 
 /// Name, number of arguments, flags, and the function. All of them look at the world, so none
 /// is deterministic. Those that tell of more than the database itself must not be called by a
-/// schema that somebody else may have written.
+/// schema that somebody else may have written. A version does no harm there.
 const FUNCTIONS: [(&CStr, c_int, c_int, Function); 7] = [
-    (c"verso_version", 0, sqlite::SQLITE_UTF8, version),
-    (c"verso_version", 1, sqlite::SQLITE_UTF8, version),
+    (c"verso_version", 0, HARMLESS, version),
+    (c"verso_version", 1, HARMLESS, version),
     (c"verso_info", 0, DIRECT, info),
     (c"verso_info", 1, DIRECT, info),
     (c"verso_stats", 0, DIRECT, stats),
@@ -42,6 +41,7 @@ const FUNCTIONS: [(&CStr, c_int, c_int, Function); 7] = [
     (c"verso_last_error", 0, DIRECT, last),
 ];
 
+const HARMLESS: c_int = sqlite::SQLITE_UTF8 | sqlite::SQLITE_INNOCUOUS;
 const DIRECT: c_int = sqlite::SQLITE_UTF8 | sqlite::SQLITE_DIRECTONLY;
 
 /// Gives the functions to every connection that is opened from now on.
@@ -53,15 +53,23 @@ pub(super) fn install(api: HostApi) {
 }
 
 /// Gives the SQL functions of Verso to a connection that was opened before the VFS was
-/// registered. Those that are opened later have them by themselves.
+/// registered. Those that are opened later have them by themselves. If the VFS is registered
+/// with several SQLite libraries, the first has functions, and this does nothing for the others.
 ///
 /// # Errors
 /// SQLite's result code, if it has no memory for them.
 ///
 /// # Safety
-/// `connection` must be an open `sqlite3*` of the library that the VFS is registered with.
-pub unsafe fn add_functions(connection: *mut c_void) -> Result<(), c_int> {
-    // SAFETY: passed on to the caller.
+/// `connection` must be an open `sqlite3*` of the library that `lookup` finds functions of, as
+/// for [`register_with`](crate::register_with).
+pub unsafe fn add_functions(
+    connection: *mut c_void,
+    lookup: impl FnMut(&CStr) -> Option<NonNull<c_void>>,
+) -> Result<(), c_int> {
+    if LIBRARY.get().is_none_or(|api| !api.is_found_by(lookup)) {
+        return Ok(());
+    }
+    // SAFETY: of the library, as was just seen; the rest is passed on to the caller.
     match unsafe { add_to_connection(connection.cast(), ptr::null_mut(), ptr::null()) } {
         sqlite::SQLITE_OK => Ok(()),
         code => Err(code),
@@ -99,20 +107,12 @@ unsafe fn answer(
     context: Context,
     count: c_int,
     arguments: Arguments,
-    function: impl FnOnce(&HostApi, Option<&CStr>) -> Result<Option<String>, String>,
+    function: impl FnOnce(&HostApi, &CStr) -> Result<Option<String>, String>,
 ) {
     let Some(api) = LIBRARY.get() else { return };
-    let count = usize::try_from(count).unwrap_or(0);
     // SAFETY: SQLite passes so many values, which stay as they are during the call.
-    let first = unsafe {
-        let values = if count == 0 {
-            &[]
-        } else {
-            slice::from_raw_parts(arguments, count)
-        };
-        values.first().and_then(|value| api.value_text(*value))
-    };
-    let result = catch_unwind(AssertUnwindSafe(|| function(api, first)));
+    let schema = unsafe { schema(api, count, arguments) };
+    let result = catch_unwind(AssertUnwindSafe(|| function(api, schema?)));
     // SAFETY: the context is that of this call.
     unsafe {
         match result.unwrap_or_else(|_| Err("internal error".to_owned())) {
@@ -139,23 +139,50 @@ unsafe fn about_database(
     // SAFETY: passed on to the caller.
     unsafe {
         answer(context, count, arguments, |api, schema| {
-            let schema = schema.unwrap_or(c"main");
-            match database_of(api, api.context_connection(context), schema) {
-                Some(database) => function(&mut database.lock()).map(Some),
-                None => Err(not_ours(&schema.to_string_lossy())),
-            }
+            let database = database_of(api, api.context_connection(context), schema)?;
+            function(&mut database.lock()).map(Some)
         });
     }
 }
 
+/// The schema that a function is called with, if it may be the name of one.
+///
+/// # Safety
+/// The arguments must be so many of the present call, and the answer be used during it.
+pub(super) unsafe fn schema<'a>(
+    api: &HostApi,
+    count: c_int,
+    arguments: Arguments,
+) -> Result<&'a CStr, String> {
+    if count == 0 {
+        return Ok(c"main");
+    }
+    // SAFETY: there is a first argument, and the rest is passed on to the caller.
+    match unsafe { api.value_text(arguments.read()) } {
+        Some(text) => {
+            // SQLite would look no further than an inner zero.
+            CStr::from_bytes_with_nul(text).map_err(|_| not_ours(text))
+        }
+        None => Err(not_ours(b"NULL")),
+    }
+}
+
+/// How much of what is no schema a message shows.
+const LONGEST_SHOWN: usize = 100;
+
 /// What to say about a schema that is no database of ours.
-pub(super) fn not_ours(schema: &str) -> String {
+fn not_ours(schema: &[u8]) -> String {
+    let schema = String::from_utf8_lossy(schema.strip_suffix(b"\0").unwrap_or(schema));
+    let mut shown: String = schema.escape_debug().take(LONGEST_SHOWN).collect();
+    if schema.is_empty() {
+        shown.push_str("''");
+    }
     format!(
-        "{schema} is no Verso database of this connection: name the schema of one, such as 'main'"
+        "{shown} is no Verso database of this connection: name the schema of one, such as 'main'"
     )
 }
 
-/// The database behind a schema of a connection, if it is one of ours.
+/// The database behind a schema of a connection, or why there is none.
 ///
 /// # Safety
 /// The connection must be open, and the caller called by it outside of the VFS.
@@ -163,13 +190,17 @@ pub(super) unsafe fn database_of(
     api: &HostApi,
     connection: *mut sqlite::sqlite3,
     schema: &CStr,
-) -> Option<SharedDatabase> {
+) -> Result<SharedDatabase, String> {
     let mut place: *const Mutex<Database> = ptr::null();
     // SAFETY: only files of ours know the operation; they write an Arc that is handed over.
     unsafe {
         let argument = (&raw mut place).cast();
         let code = api.file_control(connection, schema, FCNTL_DATABASE, argument);
-        (code == sqlite::SQLITE_OK && !place.is_null()).then(|| Arc::from_raw(place))
+        if code == sqlite::SQLITE_OK && !place.is_null() {
+            Ok(Arc::from_raw(place))
+        } else {
+            Err(not_ours(schema.to_bytes()))
+        }
     }
 }
 

@@ -68,16 +68,22 @@ fn guard(
 
 /// Tells of something that went on by itself.
 fn note(api: &api::HostApi, message: &str) {
-    tracing::debug!(message, "repeated");
+    trace(|| tracing::debug!(message, "repeated"));
     let text = CString::new(message.replace('\0', " ")).unwrap_or_default();
     api.log(sqlite::SQLITE_NOTICE, &text);
 }
 
 fn report(api: &api::HostApi, code: c_int, message: &str) {
-    tracing::debug!(code, message, "failed");
+    trace(|| tracing::debug!(code, message, "failed"));
     let text = CString::new(message.replace('\0', " ")).unwrap_or_default();
     api.log(code, &text);
     remember(code, message.to_owned());
+}
+
+/// Traces. A subscriber of the host that panics, such as one whose stderr is gone, must neither
+/// end the host nor change what SQLite is told.
+fn trace(event: impl FnOnce()) {
+    let _ = catch_unwind(AssertUnwindSafe(event));
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
@@ -93,4 +99,40 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
 unsafe fn c_text<'a>(text: *const std::ffi::c_char) -> Option<&'a CStr> {
     // SAFETY: not null, so by contract a C string.
     (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) })
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::span;
+
+    use super::*;
+
+    /// A subscriber that cannot write what it is told.
+    struct Broken;
+
+    impl tracing::Subscriber for Broken {
+        fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+            true
+        }
+        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+            span::Id::from_u64(1)
+        }
+        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+        fn event(&self, _: &tracing::Event<'_>) {
+            panic!("no place for it");
+        }
+        fn enter(&self, _: &span::Id) {}
+        fn exit(&self, _: &span::Id) {}
+    }
+
+    #[test]
+    fn a_failure_that_cannot_be_traced_is_told_to_sqlite() {
+        let api = HostApi::linked();
+        let fail = || guard(&api, "database app.db", || Err(VfsError::NoLock));
+        let code = tracing::subscriber::with_default(Broken, fail);
+        assert_eq!(code, sqlite::SQLITE_CANTOPEN);
+        let told = crate::last_error().expect("the reason");
+        assert!(told.contains("nolock=1"), "{told}");
+    }
 }

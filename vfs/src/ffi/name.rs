@@ -2,17 +2,23 @@
 
 use std::ffi::CStr;
 
-use verso_pagestore::{DatabaseName, NameError};
+use verso_pagestore::DatabaseName;
 
+use crate::error::VfsError;
 use crate::process::Process;
 
 /// The longest name that `xFullPathname` lets through: that of a database, and what SQLite
 /// appends for journals.
 pub(super) const MAX_PATH: usize = DatabaseName::MAX_LENGTH + 64;
 
-/// The database that SQLite names.
-pub(super) fn database(name: Option<&CStr>) -> Result<DatabaseName, NameError> {
-    DatabaseName::from_utf8(name.unwrap_or_default().to_bytes())
+/// The database that SQLite names. SQLite takes the "file:" off a URI before it asks, so a name
+/// that begins like one is a URI that nobody has read.
+pub(super) fn database(name: Option<&CStr>) -> Result<DatabaseName, VfsError> {
+    let name = DatabaseName::from_utf8(name.unwrap_or_default().to_bytes())?;
+    if name.as_str().starts_with("file:") {
+        return Err(VfsError::UriAsName(name.to_string()));
+    }
+    Ok(name)
 }
 
 /// Whether a name is that of a write-ahead log or its index. No database of ours has one.

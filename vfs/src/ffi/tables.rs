@@ -10,7 +10,7 @@ use std::ptr;
 use libsqlite3_sys as sqlite;
 
 use super::api::HostApi;
-use super::functions::{LIBRARY, database_of};
+use super::functions::{LIBRARY, database_of, schema};
 use crate::rows::{self, Rows, Value};
 
 /// A table-valued function. Its last column is the hidden one.
@@ -18,6 +18,9 @@ struct Table {
     name: &'static CStr,
     schema: &'static CStr,
     argument: c_int,
+    /// Whether it tells of more than the database, which no schema may ask for that somebody else
+    /// may have written.
+    is_direct: bool,
     rows: fn(crate::connection::SharedDatabase) -> Rows,
 }
 
@@ -27,12 +30,14 @@ static TABLES: [Table; 3] = [
         schema: c"CREATE TABLE x (version TEXT, time TEXT, pages INTEGER, size INTEGER, \
                   commit_id TEXT, schema TEXT HIDDEN)",
         argument: 5,
+        is_direct: false,
         rows: rows::log,
     },
     Table {
         name: c"verso_databases",
         schema: c"CREATE TABLE x (name TEXT, id TEXT, schema TEXT HIDDEN)",
         argument: 2,
+        is_direct: true,
         rows: rows::databases,
     },
     Table {
@@ -40,6 +45,7 @@ static TABLES: [Table; 3] = [
         schema: c"CREATE TABLE x (database TEXT, page INTEGER, owner TEXT, winner TEXT, \
                   schema TEXT HIDDEN)",
         argument: 4,
+        is_direct: true,
         rows: rows::conflicts,
     },
 ];
@@ -57,6 +63,8 @@ struct RawCursor {
     rows: Option<Rows>,
     current: Option<Vec<Value>>,
     number: i64,
+    /// The argument, which is the value of the hidden column.
+    schema: String,
 }
 
 static MODULE: sqlite::sqlite3_module = sqlite::sqlite3_module {
@@ -116,7 +124,10 @@ unsafe extern "C" fn connect(
     // SAFETY: SQLite passes what `add` gave it, an open connection, and a place.
     unsafe {
         let table: &'static Table = &*data.cast::<Table>();
-        let code = api.declare_table(connection, table.schema);
+        let mut code = api.declare_table(connection, table.schema);
+        if code == sqlite::SQLITE_OK && table.is_direct {
+            code = api.declare_direct(connection);
+        }
         if code == sqlite::SQLITE_OK {
             let raw = Box::new(RawTable {
                 base: std::mem::zeroed(),
@@ -135,7 +146,8 @@ unsafe extern "C" fn disconnect(table: *mut sqlite::sqlite3_vtab) -> c_int {
     sqlite::SQLITE_OK
 }
 
-/// The only question is whether there is an argument.
+/// The only question is whether there is an argument. If it is compared twice, the second
+/// comparison is SQLite's business.
 unsafe extern "C" fn best_index(
     table: *mut sqlite::sqlite3_vtab,
     info: *mut sqlite::sqlite3_index_info,
@@ -153,6 +165,9 @@ unsafe extern "C" fn best_index(
             }
             if constraint.usable == 0 {
                 return sqlite::SQLITE_CONSTRAINT;
+            }
+            if info.idxNum == 1 {
+                continue;
             }
             let usage = &mut *info.aConstraintUsage.add(index);
             usage.argvIndex = 1;
@@ -174,6 +189,7 @@ unsafe extern "C" fn open(
             rows: None,
             current: None,
             number: 0,
+            schema: String::new(),
         });
         *result = Box::into_raw(cursor).cast();
     }
@@ -200,17 +216,15 @@ unsafe extern "C" fn filter(
     unsafe {
         let cursor = cursor.cast::<RawCursor>();
         let table = &*(*cursor).base.pVtab.cast::<RawTable>();
-        let argument = if count > 0 {
-            api.value_text(arguments.read())
-        } else {
-            None
-        };
-        let schema = argument.unwrap_or(c"main");
-        let Some(database) = database_of(api, table.connection, schema) else {
-            let schema = schema.to_string_lossy();
-            return fail(api, cursor, &super::functions::not_ours(&schema));
-        };
-        (*cursor).rows = Some((table.table.rows)(database));
+        let found = schema(api, count, arguments)
+            .and_then(|schema| Ok((schema, database_of(api, table.connection, schema)?)));
+        match found {
+            Ok((schema, database)) => {
+                (*cursor).schema = schema.to_string_lossy().into_owned();
+                (*cursor).rows = Some((table.table.rows)(database));
+            }
+            Err(message) => return fail(api, cursor, &message),
+        }
         (*cursor).number = 0;
         advance(api, cursor)
     }
@@ -277,8 +291,7 @@ unsafe extern "C" fn column(
         match usize::try_from(index).ok().and_then(|index| row.get(index)) {
             Some(Value::Integer(number)) => api.result_integer(context, *number),
             Some(Value::Text(text)) => api.result_text(context, text),
-            // The hidden column, and nothing else.
-            None => {}
+            None => api.result_text(context, &cursor.schema),
         }
     }
     sqlite::SQLITE_OK

@@ -12,7 +12,7 @@ use super::super_journal::{self, Deletion};
 use super::{c_text, fork, functions, guard, name};
 use crate::database::Database;
 use crate::error::VfsError;
-use crate::open::{OpenFlags, Parameters, open as open_database};
+use crate::open::{OpenFlags, Parameters, check_parameters, open as open_database};
 use crate::{Options, RegisterError};
 
 /// Files that are the platform's business: they are private to their connection.
@@ -211,7 +211,7 @@ unsafe fn open_main(
 ) -> Result<Database, VfsError> {
     let Registered { api, options, .. } = registered;
     // SAFETY: passed on to the caller.
-    let (text, parameters) = unsafe { (c_text(name), parameters(api, name)) };
+    let (text, parameters) = unsafe { (c_text(name), parameters(api, name)?) };
     let flags = OpenFlags {
         create: flags & sqlite::SQLITE_OPEN_CREATE != 0,
         read_only: flags & sqlite::SQLITE_OPEN_READONLY != 0,
@@ -224,22 +224,30 @@ unsafe fn open_main(
 ///
 /// # Safety
 /// As for [`open_main`].
-unsafe fn parameters(api: &HostApi, name: *const c_char) -> Parameters {
+unsafe fn parameters(api: &HostApi, name: *const c_char) -> Result<Parameters, VfsError> {
     // SAFETY: passed on to the caller.
-    let text = |key| unsafe {
-        api.uri_parameter(name, key)
-            .map(|value| value.to_string_lossy().into_owned())
+    check_parameters(&unsafe { api.uri_keys(name) })?;
+    let text = |key, place| {
+        // SAFETY: passed on to the caller.
+        let value = unsafe { api.uri_parameter(name, key) };
+        value
+            .map(CString::into_string)
+            .transpose()
+            .map_err(|error| {
+                let lossy = error.into_cstring().to_string_lossy().into_owned();
+                VfsError::NotUtf8(lossy).set_by(place)
+            })
     };
     // SAFETY: passed on to the caller.
     let boolean = |key| unsafe { api.uri_boolean(name, key) };
-    Parameters {
-        store: text(c"store"),
-        writers: text(c"writers"),
-        freshness: text(c"freshness"),
-        at: text(c"at"),
+    Ok(Parameters {
+        store: text(c"store", "store= of the URI")?,
+        writers: text(c"writers", "writers= of the URI")?,
+        freshness: text(c"freshness", "freshness= of the URI")?,
+        at: text(c"at", "at= of the URI")?,
         immutable: boolean(c"immutable"),
         no_lock: boolean(c"nolock"),
-    }
+    })
 }
 
 /// # Safety

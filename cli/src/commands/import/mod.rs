@@ -15,7 +15,7 @@ use verso_pagestore::{
 };
 
 use self::source::Source;
-use crate::args::database_name;
+use crate::args::new_database_name;
 use crate::interrupt::Interrupt;
 use crate::output::{self, human_bytes};
 use crate::store;
@@ -34,7 +34,7 @@ pub(crate) struct Args {
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// The name of the new database
-    #[arg(value_name = "DB", value_parser = database_name())]
+    #[arg(value_name = "DB", value_parser = new_database_name())]
     database: DatabaseName,
 }
 

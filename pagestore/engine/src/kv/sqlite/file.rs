@@ -73,11 +73,14 @@ fn refuse_others(path: &Path) -> Result<(), KvError> {
 fn what_else(path: &Path) -> Result<Option<String>, KvError> {
     let not_sqlite = || Ok(Some("it is not an SQLite file".into()));
     match std::fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => {
-            return Err(KvError::Unavailable(format!(
-                "{}: it is a directory",
-                path.display()
-            )));
+        // Merely opening a pipe or a device may wait, or do something.
+        Ok(metadata) if !metadata.is_file() => {
+            let kind = if metadata.is_dir() {
+                "it is a directory: name a file in it"
+            } else {
+                "it is no regular file: choose another path"
+            };
+            return Err(KvError::Unavailable(format!("{}: {kind}", path.display())));
         }
         // SQLite takes a file of less than the smallest page for an empty database.
         Ok(metadata) if (1..512).contains(&metadata.len()) => return not_sqlite(),
@@ -210,10 +213,20 @@ fn use_write_ahead_log(
 /// Why a file cannot be opened, in more words than SQLite's.
 fn explain(path: &Path, error: &rusqlite::Error) -> KvError {
     let reason = match path.parent().map(std::fs::metadata) {
+        Some(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
+            format!("its directory: {error}; create it, or choose another path")
+        }
         Some(Err(error)) => format!("its directory: {error}"),
-        Some(Ok(parent)) if !parent.is_dir() => "its parent is not a directory".to_owned(),
+        Some(Ok(parent)) if !parent.is_dir() => {
+            "its parent is not a directory: choose another path".to_owned()
+        }
         _ => match std::fs::metadata(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => error.to_string(),
+            _ if primary_code(error) == Some(ffi::SQLITE_CANTOPEN) => {
+                "a file could not be opened or made there: see to the permissions of its directory, \
+                 or choose another path"
+                    .to_owned()
+            }
             _ => return translate(path, error),
         },
     };
