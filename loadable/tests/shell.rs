@@ -1,24 +1,27 @@
 //! Goal: the extension in a stock `sqlite3` shell, as somebody types it.
-//! Method: the shell of the system (Debian's package `sqlite3`) runs scripts, alone and two at
-//! once; what it prints is compared.
+//! Method: the shell of the system (Debian's package `sqlite3`), the newest one, and that one with
+//! SQLite's own asserts run scripts, alone and several at once; what they print is compared.
 #![cfg(unix)]
 
 mod common;
+mod hosts;
 mod sqlite_shell;
 
 use std::path::Path;
 use std::process::Command;
 
 use common::{folder, library};
-use sqlite_shell::shell;
+use sqlite_shell::{DEBUG, built, in_every_shell, shell};
 
-/// Stops at the first error.
-const SHELL: &str = "sqlite3 -batch -bail";
+/// A shell that stops at the first error.
+fn strict(sqlite3: &str) -> String {
+    format!("{sqlite3} -batch -bail")
+}
 
 /// What a script prints that must run without an error.
-fn run(folder: &Path, script: &str) -> String {
+fn run(sqlite3: &str, folder: &Path, script: &str) -> String {
     let script = format!(".load {}\n{script}", library().display());
-    let output = shell(folder, SHELL, &[], &script);
+    let output = shell(folder, &strict(sqlite3), &[], &script);
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
         output.status.success() && told.is_empty(),
@@ -27,10 +30,34 @@ fn run(folder: &Path, script: &str) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
+in_every_shell! {
+    four_lines_make_a_database,
+    no_file_is_made_before_a_database_is_opened,
+    shells_write_at_once,
+    loading_twice_and_from_two_connections_is_harmless,
+    functions_tell_of_a_database,
+    failures_say_what_to_do,
+    the_log_goes_where_it_is_asked_for,
+    it_can_be_the_default,
+    two_copies_of_the_library_are_harmless,
+    valgrind_finds_no_error,
+}
+
+/// Or the asserts of the debug shell would say nothing.
 #[test]
-fn four_lines_make_a_database() {
+fn the_debug_shell_has_asserts() {
+    let Some(sqlite3) = built(DEBUG) else {
+        return;
+    };
+    let folder = folder();
+    let script = "SELECT sqlite_compileoption_used('DEBUG');";
+    assert_eq!(run(&sqlite3, folder.path(), script), "1\n");
+}
+
+fn four_lines_make_a_database(sqlite3: &str) {
     let folder = folder();
     let printed = run(
+        sqlite3,
         folder.path(),
         ".open file:app.db?vfs=verso
          CREATE TABLE t(x); INSERT INTO t VALUES (1); SELECT verso_version();",
@@ -41,6 +68,7 @@ fn four_lines_make_a_database() {
         "{printed}"
     );
     let again = run(
+        sqlite3,
         folder.path(),
         &format!(
             ".open file:app.db?vfs=verso\nINSERT INTO t VALUES (2); SELECT sum(x) FROM t;\n\
@@ -51,20 +79,19 @@ fn four_lines_make_a_database() {
     assert!(folder.path().join("verso.db").exists(), "the default store");
 }
 
-#[test]
-fn no_file_is_made_before_a_database_is_opened() {
+fn no_file_is_made_before_a_database_is_opened(sqlite3: &str) {
     let folder = folder();
-    assert_eq!(run(folder.path(), "SELECT 1;"), "1\n");
+    assert_eq!(run(sqlite3, folder.path(), "SELECT 1;"), "1\n");
     let files: Vec<_> = std::fs::read_dir(folder.path())
         .expect("a folder")
         .collect();
     assert!(files.is_empty(), "{files:?}");
 }
 
-#[test]
-fn shells_write_at_once() {
+fn shells_write_at_once(sqlite3: &str) {
     let folder = folder();
     run(
+        sqlite3,
         folder.path(),
         ".open file:app.db?vfs=verso\nCREATE TABLE t (n); INSERT INTO t VALUES (0);",
     );
@@ -74,21 +101,22 @@ fn shells_write_at_once() {
     );
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            scope.spawn(|| run(folder.path(), &script));
+            scope.spawn(|| run(sqlite3, folder.path(), &script));
         }
     });
     let found = run(
+        sqlite3,
         folder.path(),
         ".open file:app.db?vfs=verso\nSELECT n FROM t;",
     );
     assert_eq!(found, "400\n");
 }
 
-#[test]
-fn loading_twice_and_from_two_connections_is_harmless() {
+fn loading_twice_and_from_two_connections_is_harmless(sqlite3: &str) {
     let folder = folder();
     let library = library();
     let printed = run(
+        sqlite3,
         folder.path(),
         &format!(
             ".load {0}\n.connection 1\n.load {0}\n.open file:app.db?vfs=verso\n\
@@ -99,10 +127,10 @@ fn loading_twice_and_from_two_connections_is_harmless() {
     assert_eq!(printed, "1\n2\n");
 }
 
-#[test]
-fn functions_tell_of_a_database() {
+fn functions_tell_of_a_database(sqlite3: &str) {
     let folder = folder();
     let printed = run(
+        sqlite3,
         folder.path(),
         ".open file:app.db?vfs=verso
          CREATE TABLE t (n);
@@ -118,12 +146,11 @@ fn functions_tell_of_a_database() {
     );
 }
 
-#[test]
-fn failures_say_what_to_do() {
+fn failures_say_what_to_do(sqlite3: &str) {
     let folder = folder();
     let failing = |script: &str| {
         let script = format!(".load {}\n{script}", library().display());
-        let output = shell(folder.path(), SHELL, &[], &script);
+        let output = shell(folder.path(), &strict(sqlite3), &[], &script);
         assert!(!output.status.success(), "{script}");
         String::from_utf8(output.stderr).expect("text")
     };
@@ -139,7 +166,7 @@ fn failures_say_what_to_do() {
     assert!(told.contains("wrong number of arguments"), "{told}");
     let output = shell(
         folder.path(),
-        SHELL,
+        &strict(sqlite3),
         &[("VERSO_LOG", "/no/such/folder/log")],
         &format!(".load {}\n", library().display()),
     );
@@ -147,8 +174,7 @@ fn failures_say_what_to_do() {
     assert!(told.contains("VERSO_LOG=/no/such/folder/log"), "{told}");
 }
 
-#[test]
-fn the_log_goes_where_it_is_asked_for() {
+fn the_log_goes_where_it_is_asked_for(sqlite3: &str) {
     let folder = folder();
     let log = folder.path().join("log");
     let script = format!(
@@ -156,22 +182,31 @@ fn the_log_goes_where_it_is_asked_for() {
         library().display()
     );
     let path = log.to_str().expect("UTF-8");
-    shell(folder.path(), SHELL, &[("VERSO_LOG", path)], &script);
+    shell(
+        folder.path(),
+        &strict(sqlite3),
+        &[("VERSO_LOG", path)],
+        &script,
+    );
     let text = std::fs::read_to_string(&log).expect("a log");
     assert!(text.contains("missing.db"), "{text}");
-    let silent = shell(folder.path(), SHELL, &[], &script);
+    let silent = shell(folder.path(), &strict(sqlite3), &[], &script);
     let told = String::from_utf8_lossy(&silent.stderr).into_owned();
     assert!(!told.contains("DEBUG"), "{told}");
 }
 
-#[test]
-fn it_can_be_the_default() {
+fn it_can_be_the_default(sqlite3: &str) {
     let folder = folder();
     let script = format!(
         ".load {}\n.open app.db\nCREATE TABLE t (n);\nSELECT verso_version() <> '';\n",
         library().display()
     );
-    let output = shell(folder.path(), SHELL, &[("VERSO_DEFAULT_VFS", "1")], &script);
+    let output = shell(
+        folder.path(),
+        &strict(sqlite3),
+        &[("VERSO_DEFAULT_VFS", "1")],
+        &script,
+    );
     assert_eq!(String::from_utf8_lossy(&output.stdout), "1\n");
     assert!(folder.path().join("verso.db").exists());
     assert!(!folder.path().join("app.db").exists());
@@ -194,13 +229,13 @@ fn no_symbol_of_sqlite_is_exported() {
     assert_eq!(names, ["sqlite3_verso_init"]);
 }
 
-#[test]
-fn two_copies_of_the_library_are_harmless() {
+fn two_copies_of_the_library_are_harmless(sqlite3: &str) {
     let folder = folder();
     let copy = folder.path().join("copy");
     std::fs::create_dir(&copy).expect("a folder");
     std::fs::copy(library().with_extension("so"), copy.join("libverso.so")).expect("a copy");
     let printed = run(
+        sqlite3,
         folder.path(),
         ".load ./copy/libverso\n.open file:app.db?vfs=verso\n\
          CREATE TABLE t (n); INSERT INTO t VALUES (1);\nSELECT sum(n), verso_version() <> '' FROM t;",
@@ -209,8 +244,7 @@ fn two_copies_of_the_library_are_harmless() {
 }
 
 /// Memory errors in the library, and in what it makes SQLite do, end the shell with 9.
-#[test]
-fn valgrind_finds_no_error() {
+fn valgrind_finds_no_error(sqlite3: &str) {
     let folder = folder();
     let script = format!(
         ".load {}\n.open file:app.db?vfs=verso\n.timeout 10000\n\
@@ -224,8 +258,11 @@ fn valgrind_finds_no_error() {
          ROLLBACK TO s; ROLLBACK; VACUUM; DETACH b; SELECT sum(x) FROM t;\n",
         library().display()
     );
-    let valgrind = "valgrind -q --error-exitcode=9 --leak-check=no sqlite3 -batch -bail";
-    let output = shell(folder.path(), valgrind, &[], &script);
+    let valgrind = format!(
+        "valgrind -q --error-exitcode=9 --leak-check=no {}",
+        strict(sqlite3)
+    );
+    let output = shell(folder.path(), &valgrind, &[], &script);
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{told}");
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();

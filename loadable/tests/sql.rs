@@ -1,13 +1,14 @@
 //! Goal: every example in docs/sql.md does what the page says.
-//! Method: the SQL blocks of the page run in one stock shell, and each answer is compared with
+//! Method: the SQL blocks of the page run in a stock shell, and each answer is compared with
 //! the comment behind its statement.
 #![cfg(unix)]
 
 mod common;
+mod hosts;
 mod sqlite_shell;
 
 use common::{folder, library};
-use sqlite_shell::shell;
+use sqlite_shell::{in_every_shell, shell};
 
 /// What stands between answers in the output.
 const MARK: &str = "== end of a statement";
@@ -54,8 +55,16 @@ fn fits(line: &str, expected: &str) -> bool {
     is_open || rest.is_empty()
 }
 
-#[test]
-fn the_page_tells_the_truth() {
+/// A failure as newer shells tell it, which leave out the number that older ones have behind it.
+fn without_code(said: &str) -> &str {
+    said.strip_suffix(" (8)").unwrap_or(said)
+}
+
+in_every_shell! {
+    the_page_tells_the_truth,
+}
+
+fn the_page_tells_the_truth(sqlite3: &str) {
     let examples = examples(include_str!("../../docs/sql.md"));
     assert!(examples.len() > 20, "the page has examples");
     let folder = folder();
@@ -69,7 +78,12 @@ fn the_page_tells_the_truth() {
         script.push_str(&end);
     }
     // Failures are examples too: they go where the answers go.
-    let output = shell(folder.path(), "sqlite3 -batch 2>&1", &[], &script);
+    let output = shell(
+        folder.path(),
+        &format!("{sqlite3} -batch 2>&1"),
+        &[],
+        &script,
+    );
     let printed = String::from_utf8(output.stdout).expect("text");
     let answers: Vec<&str> = printed.split(MARK).collect();
     assert_eq!(answers.len(), examples.len() + 1, "{printed}");
@@ -80,7 +94,7 @@ fn the_page_tells_the_truth() {
             && lines
                 .iter()
                 .zip(answer)
-                .all(|(line, said)| fits(line, said));
+                .all(|(line, said)| fits(line, said) || fits(line, without_code(said)));
         assert!(fit, "{statement}\nanswers {lines:?}\ninstead of {answer:?}");
     }
 }

