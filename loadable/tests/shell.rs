@@ -5,13 +5,15 @@
 
 mod common;
 mod hosts;
+mod shells;
 mod sqlite_shell;
 
 use std::path::Path;
 use std::process::Command;
 
 use common::{folder, library};
-use sqlite_shell::{DEBUG, built, in_every_shell, shell};
+use shells::{DEBUG, built, in_every_shell};
+use sqlite_shell::shell;
 
 /// A shell that stops at the first error.
 fn strict(sqlite3: &str) -> String {

@@ -5,10 +5,12 @@
 
 mod common;
 mod hosts;
+mod shells;
 mod sqlite_shell;
 
 use common::{folder, library};
-use sqlite_shell::{in_every_shell, shell};
+use shells::in_every_shell;
+use sqlite_shell::shell;
 
 /// What stands between answers in the output.
 const MARK: &str = "== end of a statement";

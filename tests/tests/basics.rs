@@ -4,6 +4,14 @@
 use verso_tests::{TestStore, code, integer, text};
 
 #[test]
+fn sqlite_has_its_asserts_if_they_are_asked_for() {
+    let flags = std::env::var("LIBSQLITE3_FLAGS").unwrap_or_default();
+    let db = TestStore::new().connect("app.db");
+    let has_asserts = integer(&db, "SELECT sqlite_compileoption_used('DEBUG')") == 1;
+    assert_eq!(has_asserts, flags.contains("SQLITE_DEBUG"));
+}
+
+#[test]
 fn what_was_written_is_there_for_the_next_connection() {
     let store = TestStore::new();
     {

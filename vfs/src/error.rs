@@ -95,6 +95,12 @@ pub(crate) enum VfsError {
         error: Box<VfsError>,
     },
     #[error(
+        "a shared cache (cache=shared, SQLITE_OPEN_SHAREDCACHE or sqlite3_enable_shared_cache) would \
+         hide from Verso which connection has read what: open the database without it; all \
+         connections of a process have one page cache anyway"
+    )]
+    SharedCache,
+    #[error(
         "nolock=1 would read a database while it changes: leave it out, or use immutable=1 for \
          one fixed snapshot"
     )]
@@ -222,11 +228,7 @@ impl VfsError {
             }
             Self::Repeat(_) => sqlite::SQLITE_SCHEMA,
             Self::SetBy { error, .. } => error.code(),
-            // Plain SQLITE_BUSY is not for a transaction with a super-journal (vdbeCommit).
-            Self::OfSeveral(error) => match error.code() {
-                sqlite::SQLITE_BUSY => sqlite::SQLITE_BUSY_SNAPSHOT,
-                code => code,
-            },
+            Self::OfSeveral(error) => code_of_several(error.code()),
             Self::Commit(CommitError::TooLarge { .. }) | Self::TooManyPages(_) => {
                 sqlite::SQLITE_FULL
             }
@@ -243,6 +245,7 @@ impl VfsError {
             | Self::StoreUrl(_)
             | Self::ParseMoment(_)
             | Self::NoLock
+            | Self::SharedCache
             | Self::WriteAheadLog
             | Self::Setting { .. }
             | Self::UnknownParameter { .. }
@@ -284,6 +287,14 @@ fn reason(error: &VfsError) -> String {
         conflict.to_string()
     } else {
         error.to_string()
+    }
+}
+
+/// Plain `SQLITE_BUSY` is not for a transaction with a super-journal (`vdbeCommit`).
+const fn code_of_several(code: c_int) -> c_int {
+    match code {
+        sqlite::SQLITE_BUSY => sqlite::SQLITE_BUSY_SNAPSHOT,
+        code => code,
     }
 }
 

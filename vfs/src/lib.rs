@@ -29,6 +29,7 @@
 //! | `mode=ro`, `mode=rw` | as in SQLite: read only (follows new commits); do not create |
 //! | `immutable=1` | read only, stays at the newest version of when it was opened |
 //! | `nolock=1` | refused: it would read a database while it changes |
+//! | `cache=shared` | refused: what each connection has read must be known; all connections of a process have one page cache anyway |
 //!
 //! Other parameters of SQLite's pass, as do those that begin with `_`, which drivers for Go leave
 //! in a URI. Whatever else stands there is refused: it is a misspelling, or meant for another VFS.

@@ -33,6 +33,8 @@ pub(crate) struct Parameters {
     pub(crate) immutable: bool,
     /// `nolock=1`
     pub(crate) no_lock: bool,
+    /// `cache=MODE`
+    pub(crate) cache: Option<String>,
 }
 
 /// Which snapshots a connection reads.
@@ -114,6 +116,10 @@ pub(crate) fn open(
 ) -> Result<Opened, VfsError> {
     if parameters.no_lock {
         return Err(VfsError::NoLock);
+    }
+    // SQLite finds a shared cache by the name of its file, and ours are names in any store.
+    if parameters.cache.as_deref() == Some("shared") {
+        return Err(VfsError::SharedCache);
     }
     let settings = Settings::new(writers(parameters)?, freshness(parameters)?);
     let moment = match &parameters.at {

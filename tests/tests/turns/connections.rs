@@ -1,4 +1,4 @@
-//! Connections that share more than a database: a thread, a cache, a schema of attachments.
+//! Connections that share more than a database: a thread, a schema of attachments.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use verso_tests::integer;
 use verso_tests::scale::scaled;
 use verso_tests::sessions::execute;
 
-use super::{ADD, PATIENCE, assert_intact, connect, counted, counter, impatient, in_threads};
+use super::{ADD, assert_intact, connect, counted, counter, impatient, in_threads};
 
 #[test]
 fn two_connections_of_one_thread_do_not_wait_forever() {
@@ -28,56 +28,6 @@ fn two_connections_of_one_thread_do_not_wait_forever() {
         assert_eq!(execute(&db, ADD), Ok(vec![]));
     }
     assert_eq!(counted(&holder), 6);
-}
-
-#[test]
-fn connections_with_a_shared_cache_take_turns_with_others() {
-    let (store, private) = counter();
-    let shared = || {
-        let db = store
-            .try_connect(super::DATABASE, "&cache=shared")
-            .expect("it opens");
-        db.busy_timeout(PATIENCE).expect("a timeout");
-        db
-    };
-    let (one, two) = (shared(), shared());
-    let at_once = impatient(&store.path());
-    for _ in 0..5 {
-        execute(&one, "BEGIN IMMEDIATE; UPDATE counter SET n = n + 1").unwrap();
-        let locked = execute(&two, ADD);
-        assert!(matches!(locked, Err(6 | 262)), "SQLITE_LOCKED: {locked:?}");
-        assert_eq!(execute(&at_once, ADD), Err(5));
-        execute(&one, "COMMIT").unwrap();
-        assert_eq!(execute(&two, ADD), Ok(vec![]));
-        assert_eq!(execute(&private, ADD), Ok(vec![]));
-        assert_eq!(
-            (counted(&one), counted(&two)),
-            (counted(&private), counted(&private))
-        );
-    }
-    assert_eq!(counted(&private), 15);
-}
-
-#[test]
-fn threads_with_a_shared_cache_count_exactly() {
-    let (store, db) = counter();
-    let rounds = scaled(60);
-    in_threads(6, |number| {
-        let parameters = if number < 3 { "&cache=shared" } else { "" };
-        let db = super::connect_with(&store.path(), parameters);
-        for _ in 0..rounds {
-            // Inside of a shared cache SQLite has table locks, which do not wait.
-            loop {
-                match execute(&db, ADD) {
-                    Ok(_) => break,
-                    Err(6 | 262) if number < 3 => std::thread::yield_now(),
-                    Err(code) => panic!("result code {code} in thread {number}"),
-                }
-            }
-        }
-    });
-    assert_eq!(counted(&db).unsigned_abs(), 6 * rounds);
-    assert_intact(&db);
 }
 
 #[test]

@@ -18,8 +18,7 @@ use crate::pragma::Writers;
 use crate::statement::{Activity, Scope};
 use contention::{Contention, Turn};
 
-/// An open database. SQLite serialises the calls for one file, but with a shared cache it
-/// may call for another file of the connection meanwhile.
+/// An open database, which its file and its connection share.
 pub(crate) type SharedDatabase = Arc<Mutex<Database>>;
 
 /// A connection. No two of its databases are ever locked at once.

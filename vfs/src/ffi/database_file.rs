@@ -24,6 +24,8 @@ pub(super) struct DatabaseFile {
     /// Where SQLite keeps the connection that this file belongs to; null until it tells.
     handle: *mut *mut sqlite::sqlite3,
     member: Option<Member>,
+    /// Whether several connections use this file, through a shared cache.
+    is_shared: bool,
     busy: BusyHandler,
     /// `last_insert_rowid` before the statement that writes.
     last_insert_rowid: i64,
@@ -71,6 +73,7 @@ impl DatabaseFile {
             database: Arc::new(Mutex::new(database)),
             handle: std::ptr::null_mut(),
             member: None,
+            is_shared: false,
             busy: BusyHandler::NONE,
             last_insert_rowid: 0,
         }
@@ -93,7 +96,6 @@ impl DatabaseFile {
     }
 
     /// The connection that uses this file, which is counted among its databases from now on.
-    /// With a shared cache a file passes from one connection to another.
     ///
     /// # Safety
     /// As for [`DatabaseFile::handle`].
@@ -156,6 +158,9 @@ impl DatabaseFile {
     /// # Safety
     /// Only as `xLock` of this file.
     pub(super) unsafe fn lock(&mut self, level: c_int) -> Result<(), VfsError> {
+        if self.is_shared {
+            return Err(VfsError::SharedCache);
+        }
         // SAFETY: passed on to the caller.
         let connection = unsafe { self.connection() };
         let busy = self.busy;
@@ -233,6 +238,8 @@ impl DatabaseFile {
             // SAFETY: passed on to the caller.
             sqlite::SQLITE_FCNTL_COMMIT_PHASETWO => unsafe { self.publish()? },
             sqlite::SQLITE_FCNTL_PDB => {
+                // Each connection that opens the file tells so.
+                self.is_shared = !self.handle.is_null();
                 self.handle = argument.cast();
                 // Also a database that is never locked is one of its connection's.
                 // SAFETY: passed on to the caller.

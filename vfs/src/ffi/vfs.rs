@@ -247,6 +247,7 @@ unsafe fn parameters(api: &HostApi, name: *const c_char) -> Result<Parameters, V
         at: text(c"at", "at= of the URI")?,
         immutable: boolean(c"immutable"),
         no_lock: boolean(c"nolock"),
+        cache: text(c"cache", "cache= of the URI")?,
     })
 }
 
