@@ -323,22 +323,23 @@ fn exclusive_locking_that_slips_past_fails_and_loses_nothing() {
 
 #[test]
 fn a_shared_cache_is_refused() {
-    // SQLite would find it by the name alone: also for another store, and another time.
+    // SQLite would find it by the name alone: also for another store, and another time. With
+    // SQLITE_DEBUG it finds private ones too, so no other test may use these names.
     let store = TestStore::new();
-    drop(store.connect("app.db"));
-    let error = store.try_connect("app.db", "&cache=shared").unwrap_err();
+    drop(store.connect("shared.db"));
+    let error = store.try_connect("shared.db", "&cache=shared").unwrap_err();
     assert_eq!(code(&error), 14, "{error}");
     assert!(verso_vfs::last_error().is_some_and(|told| told.contains("cache=shared")));
     // Asked for by a flag, it is found out once a second connection has come.
     let flags = OpenFlags::default() | OpenFlags::SQLITE_OPEN_SHARED_CACHE;
-    let shared = || Connection::open_with_flags(store.uri("app.db", ""), flags).unwrap();
+    let shared = || Connection::open_with_flags(store.uri("shared.db", ""), flags).unwrap();
     let (one, two) = (shared(), shared());
     for db in [&one, &two] {
         let error = db.execute_batch("SELECT * FROM sqlite_schema").unwrap_err();
         assert_eq!(code(&error), 14, "{error}");
     }
-    let db = store.try_connect("app.db", "&cache=private").unwrap();
-    let other = store.uri("other.db", "&cache=shared");
+    let db = store.try_connect("shared.db", "&cache=private").unwrap();
+    let other = store.uri("attached.db", "&cache=shared");
     let error = db.execute_batch(&format!("ATTACH '{other}' AS other"));
     assert_eq!(code(&error.unwrap_err()), 14);
     db.execute_batch("CREATE TABLE t (n)").unwrap();
