@@ -9,7 +9,7 @@ use verso_pagestore::{
     DatabaseName, Moment, NameError, ParseMomentError, StoreUrl, StoreUrlError, UnixMillis,
 };
 
-use crate::commands::{catalogue, check, demo, export, import, log, shell, sql};
+use crate::commands::{catalogue, check, demo, export, import, log, serve, shell, sql};
 use crate::error::UsageError;
 
 /// SQLite databases with every version of every page, kept in a store.
@@ -53,6 +53,7 @@ pub(crate) enum Command {
     Rename(catalogue::RenameArgs),
     Rm(catalogue::RmArgs),
     Check(check::Args),
+    Serve(serve::Args),
     Demo(demo::Args),
     #[command(hide = true)]
     DemoWorker(demo::WorkerArgs),
@@ -121,7 +122,7 @@ pub(crate) fn explains_itself(reason: &(dyn std::error::Error + 'static)) -> boo
 /// Refuses a store that would be gone when the command ends.
 pub(crate) fn lasting(url: StoreUrl) -> Result<StoreUrl, UsageError> {
     match url {
-        StoreUrl::Sqlite(_) => Ok(url),
+        StoreUrl::Sqlite(_) | StoreUrl::Nodes(_) => Ok(url),
         StoreUrl::Memory(_) => Err(UsageError(format!(
             "the store {url} would be gone when this command ends: use sqlite:PATH"
         ))),

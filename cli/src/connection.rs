@@ -42,7 +42,7 @@ impl Access {
 
 /// Makes our VFS known to SQLite, with this store as the one of all databases. Once a process.
 pub(crate) fn register(store: &StoreUrl) -> anyhow::Result<()> {
-    let mut options = verso_vfs::Options::new(verso_engine::open);
+    let mut options = verso_vfs::Options::new(verso_open::open);
     VFS.clone_into(&mut options.name);
     options.store = Some(store.clone());
     verso_vfs::register(options).context("the VFS cannot be registered with SQLite")

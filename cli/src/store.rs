@@ -20,7 +20,7 @@ pub(crate) fn resolve(explicit: Option<StoreUrl>) -> anyhow::Result<StoreUrl> {
 
 /// Opens a store, and makes an embedded one that does not exist yet.
 pub(crate) fn open(url: &StoreUrl) -> anyhow::Result<Arc<dyn PageStore>> {
-    Ok(verso_engine::open(url)?)
+    Ok(verso_open::open(url)?)
 }
 
 /// Opens the store of a database that must exist.
@@ -56,6 +56,6 @@ pub(crate) fn is_missing(url: &StoreUrl) -> bool {
                 .filter(|folder| !folder.as_os_str().is_empty());
             matches!(path.try_exists(), Ok(false)) && folder.is_none_or(Path::is_dir)
         }
-        StoreUrl::Memory(_) => false,
+        StoreUrl::Memory(_) | StoreUrl::Nodes(_) => false,
     }
 }

@@ -98,7 +98,7 @@ fn load(routines: Routines) -> Result<(), String> {
     }
     let options = Options {
         is_default,
-        ..Options::new(verso_engine::open)
+        ..Options::new(verso_open::open)
     };
     // SAFETY: the functions are those of the host's table, whose library outlives this one,
     // and this one stays loaded.

@@ -25,7 +25,13 @@ def connect(store, parameters="", timeout=60, isolation_level=None):
 
     With `isolation_level=None` statements are in autocommit mode; Python's default is "".
     """
-    uri = f"file:app.db?vfs=verso&store=sqlite:{store}{parameters}"
+    url = f"sqlite:{store}"
+    # Where a store is served by nodes, a file beside it says which.
+    note = os.path.splitext(store)[0] + ".nodes"
+    if os.path.exists(note):
+        with open(note, encoding="utf-8") as file:
+            url = file.read()
+    uri = f"file:app.db?vfs=verso&store={url}{parameters}"
     db = sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=isolation_level)
     # What is tested is what writers see of each other, not what a power loss leaves.
     db.execute("PRAGMA synchronous = OFF")

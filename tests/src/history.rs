@@ -8,7 +8,7 @@ use crate::TestStore;
 #[must_use]
 pub fn commits(store: &TestStore, name: &str) -> Vec<CommitRecord> {
     let url: StoreUrl = store.url().parse().expect("the URL of a store");
-    let pages = verso_engine::open(&url).expect("the store opens");
+    let pages = verso_open::open(&url).expect("the store opens");
     let name = DatabaseName::new(name).expect("a database name");
     pages
         .log(&name, None, usize::MAX)

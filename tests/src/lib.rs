@@ -12,6 +12,9 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 use tempfile::TempDir;
 
+/// The file of a test store, in its folder.
+const STORE: &str = "store.db";
+
 static REGISTERED: Once = Once::new();
 
 /// How the time to live of writer leases reaches worker processes, in milliseconds.
@@ -27,7 +30,7 @@ pub fn register() {
 
 /// The VFS on embedded stores, with leases that live so long, or as long as by default.
 fn options(lease_time_to_live: Option<Duration>) -> verso_vfs::Options {
-    let mut options = verso_vfs::Options::new(verso_engine::open);
+    let mut options = verso_vfs::Options::new(verso_open::open);
     options.lease_time_to_live = lease_time_to_live.unwrap_or(options.lease_time_to_live);
     options
 }
@@ -42,8 +45,11 @@ fn lease_time_to_live() -> Option<Duration> {
     LEASE_TIME_TO_LIVE.get().copied().or_else(inherited)
 }
 
-/// An embedded store in a temporary folder, removed with this value.
+/// An embedded store in a temporary folder, removed with this value. It is used through nodes if
+/// the environment asks for them, see [`nodes`].
 pub struct TestStore {
+    // In this order: nodes end before their files.
+    _nodes: Vec<nodes::Node>,
     folder: TempDir,
 }
 
@@ -58,7 +64,19 @@ impl TestStore {
     #[must_use]
     pub fn new() -> Self {
         register();
+        let folder = tempfile::tempdir().expect("a temporary folder");
         Self {
+            _nodes: nodes::serve(&folder.path().join(STORE)),
+            folder,
+        }
+    }
+
+    /// A new empty store that is never served by nodes: for what only the embedded store does.
+    #[must_use]
+    pub fn embedded() -> Self {
+        register();
+        Self {
+            _nodes: Vec::new(),
             folder: tempfile::tempdir().expect("a temporary folder"),
         }
     }
@@ -75,7 +93,7 @@ impl TestStore {
     /// The store's file.
     #[must_use]
     pub fn path(&self) -> PathBuf {
-        self.folder.path().join("store.db")
+        self.folder.path().join(STORE)
     }
 
     /// The folder that the store is in.
@@ -87,7 +105,7 @@ impl TestStore {
     /// The store's URL.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("sqlite:{}", self.path().display())
+        nodes::url(&self.path())
     }
 
     /// The URI of a database of this store, with more parameters such as `&mode=ro`.
@@ -114,10 +132,8 @@ impl TestStore {
 /// The URI of a database in the store at `path`.
 #[must_use]
 pub fn uri(path: &Path, name: &str, parameters: &str) -> String {
-    format!(
-        "file:{name}?vfs=verso&store=sqlite:{}{parameters}",
-        path.display()
-    )
+    let store = nodes::url(path);
+    format!("file:{name}?vfs=verso&store={store}{parameters}")
 }
 
 /// Opens a URI with rusqlite's default flags.
@@ -156,6 +172,7 @@ pub mod dump;
 #[cfg(unix)]
 mod ffi;
 pub mod history;
+pub mod nodes;
 pub mod python;
 pub mod random;
 pub mod scale;

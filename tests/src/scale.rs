@@ -29,6 +29,16 @@ pub fn is_soak() -> bool {
     std::env::var(SOAK).is_ok_and(|value| value == "1")
 }
 
+/// `count`, or a part of it where every request goes to a node: of what only takes longer there.
+#[must_use]
+pub fn fewer_through_nodes(count: usize) -> usize {
+    if crate::nodes::are_wanted() {
+        count.div_ceil(5)
+    } else {
+        count
+    }
+}
+
 /// `count`, or much more than that with `VERSO_SOAK=1`.
 #[must_use]
 pub fn scaled(count: u64) -> u64 {

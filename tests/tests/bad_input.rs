@@ -63,7 +63,7 @@ fn files_that_are_no_store_stay_as_they_are() {
 
 #[test]
 fn a_store_of_a_newer_format_is_refused() {
-    let store = TestStore::new();
+    let store = TestStore::embedded();
     drop(store.connect("app.db"));
     let file = Connection::open(store.path()).unwrap();
     let newer = b"verso\0\0\0\x09".as_slice();
@@ -180,7 +180,7 @@ fn fills_the_disk() {
 #[test]
 #[cfg(unix)]
 fn a_file_size_limit_in_the_middle_of_a_commit_loses_nothing() {
-    let store = TestStore::new();
+    let store = TestStore::embedded();
     store
         .connect("app.db")
         .execute_batch("CREATE TABLE t (b BLOB)")
@@ -209,7 +209,7 @@ fn a_file_size_limit_in_the_middle_of_a_commit_loses_nothing() {
     assert_eq!(integer(&db, "SELECT count(*) FROM t"), acknowledged);
     assert_eq!(text(&db, "PRAGMA integrity_check"), "ok");
     db.execute_batch("INSERT INTO t VALUES (1)").unwrap();
-    let pages = verso_engine::open(&StoreUrl::Sqlite(store.path())).unwrap();
+    let pages = verso_open::open(&StoreUrl::Sqlite(store.path())).unwrap();
     let info = pages.info(&DatabaseName::new("app.db").unwrap()).unwrap();
     assert!(pages.verify(info.id, None).unwrap().corrupt.is_empty());
 }

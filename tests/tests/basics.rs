@@ -6,7 +6,8 @@ use verso_tests::{TestStore, code, integer, text};
 #[test]
 fn sqlite_has_its_asserts_if_they_are_asked_for() {
     let flags = std::env::var("LIBSQLITE3_FLAGS").unwrap_or_default();
-    let db = TestStore::new().connect("app.db");
+    let store = TestStore::new();
+    let db = store.connect("app.db");
     let has_asserts = integer(&db, "SELECT sqlite_compileoption_used('DEBUG')") == 1;
     assert_eq!(has_asserts, flags.contains("SQLITE_DEBUG"));
 }

@@ -87,7 +87,7 @@ impl Meeting {
     /// The newest version, from the store itself.
     fn head(&self) -> verso_pagestore::Version {
         let url: StoreUrl = self.store.url().parse().expect("a URL");
-        let store = verso_engine::open(&url).expect("the store");
+        let store = verso_open::open(&url).expect("the store");
         let name = DatabaseName::new(self.name).expect("a name");
         store.info(&name).expect("it exists").version
     }

@@ -220,7 +220,7 @@ fn queued_is_for_the_connection() {
 #[test]
 fn leases_of_different_times_to_live() {
     let (store, long) = two();
-    let mut options = verso_vfs::Options::new(verso_engine::open);
+    let mut options = verso_vfs::Options::new(verso_open::open);
     options.name = "short".to_owned();
     options.lease_time_to_live = Duration::from_millis(200);
     verso_vfs::register(options).unwrap();

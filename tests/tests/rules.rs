@@ -9,7 +9,7 @@ use verso_pagestore::{DatabaseName, PageStore, StoreUrl};
 use verso_tests::{TestStore, code, integer, text};
 
 fn pages(store: &TestStore) -> Arc<dyn PageStore> {
-    verso_engine::open(&StoreUrl::Sqlite(store.path())).expect("the store opens")
+    verso_open::open(&StoreUrl::Sqlite(store.path())).expect("the store opens")
 }
 
 fn commits(pages: &dyn PageStore, name: &str) -> usize {

@@ -301,7 +301,7 @@ const fn code_of_several(code: c_int) -> c_int {
 fn store_code(error: &StoreError) -> c_int {
     match error {
         StoreError::Unavailable { .. } | StoreError::NewerFormat { .. } => sqlite::SQLITE_CANTOPEN,
-        StoreError::Busy { .. } => sqlite::SQLITE_BUSY,
+        StoreError::Busy { .. } | StoreError::Unreachable { .. } => sqlite::SQLITE_BUSY,
         StoreError::Full { .. } => sqlite::SQLITE_FULL,
         StoreError::NotAStore { .. } => sqlite::SQLITE_NOTADB,
         StoreError::Damaged { .. } => sqlite::SQLITE_CORRUPT,

@@ -1,7 +1,7 @@
 //! Opening a database: its name, its store, and the parameters of its URI.
 
 use verso_pagestore::{
-    BeginError, CatalogueError, DatabaseName, Moment, Snapshot, StoreUrl, UnixMillis,
+    BeginError, CatalogueError, DatabaseId, DatabaseName, Moment, Snapshot, StoreUrl, UnixMillis,
 };
 
 use std::time::Duration;
@@ -133,9 +133,11 @@ pub(crate) fn open(
     } else {
         let newest = match store.pages()?.begin(&name, None) {
             Err(BeginError::NoSuchDatabase { .. }) if flags.create => {
-                match store.pages()?.create(&name) {
+                let id =
+                    DatabaseId::random().map_err(|error| VfsError::Random(error.to_string()))?;
+                match store.pages()?.create(&name, id) {
                     // Another process was faster.
-                    Ok(_) | Err(CatalogueError::Exists { .. }) => {}
+                    Ok(()) | Err(CatalogueError::Exists { .. }) => {}
                     Err(error) => return Err(error.into()),
                 }
                 store.pages()?.begin(&name, None)?

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
-use verso_pagestore::{PageStore, StoreError, StoreUrl};
+use verso_pagestore::{
+    BeginError, Bound, DatabaseName, PageStore, Recent, Since, StoreError, StoreUrl,
+};
 
 use crate::StoreOpener;
 use crate::cache::{PageCache, StoreKey};
@@ -32,6 +34,20 @@ pub(crate) struct StoreClient {
 }
 
 impl StoreClient {
+    /// A begin that may need no request.
+    pub(crate) fn begin_within(
+        &self,
+        name: &DatabaseName,
+        since: Option<Since>,
+        bound: Bound,
+    ) -> Result<Recent, BeginError> {
+        let recent = self.open.store.begin_within(name, since, bound)?;
+        if recent.age.is_zero() {
+            self.stats.requests.add(1);
+        }
+        Ok(recent)
+    }
+
     /// The store, for one request.
     pub(crate) fn pages(&self) -> &dyn PageStore {
         self.stats.requests.add(1);

@@ -6,6 +6,7 @@ pub(crate) mod demo;
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod log;
+pub(crate) mod serve;
 pub(crate) mod shell;
 pub(crate) mod sql;
 
@@ -41,6 +42,7 @@ pub(crate) fn run(cli: Cli, out: &mut dyn Write) -> anyhow::Result<()> {
         Command::Rename(args) => catalogue::rename(&url, &args, out),
         Command::Rm(args) => catalogue::rm(&url, &args, out),
         Command::Check(args) => check::run(&url, &args, out),
+        Command::Serve(args) => serve::run(&url, &args, out),
         Command::Demo(args) => demo::run(&args, out),
         Command::DemoWorker(args) => demo::run_worker(&url, &args, out),
     }

@@ -63,6 +63,9 @@ pub struct Change {
     /// Every page between the old and the new size must be here, and every page of the
     /// database if the page size changes.
     pub writes: Vec<PageWrite>,
+    /// The rest of the write set: numbers of pages that were staged under the id of the commit
+    /// (see [`PageStore::stage`](crate::PageStore::stage)).
+    pub staged: RoaringBitmap,
     /// Page size after the commit.
     pub page_size: PageSize,
     /// Number of pages after the commit.

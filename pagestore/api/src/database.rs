@@ -110,6 +110,15 @@ impl DatabaseId {
         Self(number)
     }
 
+    /// A new id from the operating system's random numbers. With 64 random bits, two of a million
+    /// databases share one with probability 3e-8.
+    ///
+    /// # Errors
+    /// If the operating system gives no random numbers.
+    pub fn random() -> Result<Self, getrandom::Error> {
+        getrandom::u64().map(Self)
+    }
+
     /// The number.
     #[must_use]
     pub const fn get(self) -> u64 {

@@ -13,6 +13,16 @@ pub enum StoreError {
         /// Why, and what to do.
         reason: String,
     },
+    /// No node of it answers.
+    #[error(
+        "the store {store} cannot be reached: {reason}; see that a node runs there, and try again"
+    )]
+    Unreachable {
+        /// Its URL.
+        store: String,
+        /// What was tried, and what came of it.
+        reason: String,
+    },
     /// It stayed busy for longer than a request may take.
     #[error("the store {store} stayed busy: {reason}; try again")]
     Busy {

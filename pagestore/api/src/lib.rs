@@ -1,7 +1,8 @@
 //! The page store: databases made of versioned pages.
 //!
 //! This crate is the vocabulary that every other crate of Verso shares: the domain
-//! types, the [`PageStore`] trait and its errors. It does no input or output.
+//! types, the [`PageStore`] trait and its errors. It does no input or output, but for the client
+//! of page-store nodes (`grpc`, with the feature of that name).
 //!
 //! A [`PageStore`] holds databases by name. A transaction begins by learning a
 //! [`Snapshot`], reads pages of it, and ends by sending a [`CommitRequest`] with the
@@ -12,6 +13,9 @@
 mod commit;
 mod database;
 mod error;
+mod gate;
+#[cfg(feature = "grpc")]
+pub mod grpc;
 pub mod header;
 mod id;
 mod lease;
@@ -30,12 +34,14 @@ pub use error::{
     BeginError, CatalogueError, CommitError, Conflict, LeaseError, LoadError, MomentError,
     ReadError, StoreError,
 };
+pub use gate::{Gate, Pass};
 pub use lease::{Lease, LeaseAnswer, LeaseId, LeaseRequest, LeaseView, Ticket};
 pub use moment::{Moment, ParseMomentError, UnixMillis};
 pub use page::{InvalidPageSize, Page, PageCount, PageNumber, PageSize, VersionedPage};
 pub use roaring::RoaringBitmap;
 pub use store::{
-    Begun, Changes, CommitPages, CorruptRecord, PageStore, RecordPosition, Since, VerifyReport,
+    Begun, Bound, Changes, CommitPages, CorruptRecord, PageStore, Recent, RecordPosition, Since,
+    VerifyReport,
 };
-pub use store_url::{DEFAULT_STORE, STORE_ENVIRONMENT_VARIABLE, StoreUrl, StoreUrlError};
+pub use store_url::{DEFAULT_STORE, NodesUrl, STORE_ENVIRONMENT_VARIABLE, StoreUrl, StoreUrlError};
 pub use version::{ParseVersionError, Snapshot, Version};

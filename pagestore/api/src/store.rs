@@ -1,5 +1,7 @@
 //! The `PageStore` trait: everything that a client may ask of a store.
 
+use std::time::Duration;
+
 use roaring::RoaringBitmap;
 
 use crate::{
@@ -52,6 +54,25 @@ pub struct Begun {
     pub changes: Changes,
 }
 
+/// How old the state may be that a transaction begins on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bound {
+    /// It may lack commits of others that are not older than this.
+    pub age: Duration,
+    /// It contains this version, which the client has seen or made.
+    pub at_least: Version,
+}
+
+/// The answer to [`PageStore::begin_within`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recent {
+    /// A state of the database.
+    pub begun: Begun,
+    /// It contains every commit that was acknowledged so long before the answer. Zero if the store
+    /// was asked for it.
+    pub age: Duration,
+}
+
 /// Which page record: one page at one version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RecordPosition {
@@ -97,6 +118,25 @@ pub trait PageStore: Send + Sync {
     /// If there is no such database, or the store fails.
     fn begin(&self, name: &DatabaseName, since: Option<Since>) -> Result<Begun, BeginError>;
 
+    /// A state of a database that is not older than the client allows. A store that does not know
+    /// one asks for the newest.
+    ///
+    /// # Errors
+    /// As for [`begin`](PageStore::begin).
+    fn begin_within(
+        &self,
+        name: &DatabaseName,
+        since: Option<Since>,
+        bound: Bound,
+    ) -> Result<Recent, BeginError> {
+        let _ = bound;
+        let begun = self.begin(name, since)?;
+        Ok(Recent {
+            begun,
+            age: Duration::ZERO,
+        })
+    }
+
     /// The content of pages at a snapshot, in the order they were asked for.
     ///
     /// # Errors
@@ -119,6 +159,19 @@ pub trait PageStore: Send + Sync {
     /// contradicts itself, the transaction is too large, or the store fails or cannot tell
     /// whether the transaction was committed.
     fn commit(&self, request: &CommitRequest) -> Result<CommitOutcome, CommitError>;
+
+    /// Stores pages of a transaction that is too large to be sent at once. Nobody sees them: the
+    /// commit with this id takes them from there. Safe to repeat.
+    ///
+    /// # Errors
+    /// If the database was removed, the pages are too large for one transaction of the store, or
+    /// the store fails.
+    fn stage(
+        &self,
+        commit: CommitId,
+        database: DatabaseId,
+        pages: &[PageWrite],
+    ) -> Result<(), CommitError>;
 
     /// Makes the checks of [`commit`](PageStore::commit), and changes nothing. What it says of
     /// databases whose lease the transaction holds stays true while it holds them.
@@ -162,11 +215,18 @@ pub trait PageStore: Send + Sync {
     /// version, or the store fails.
     fn snapshot_at(&self, name: &DatabaseName, moment: Moment) -> Result<Snapshot, MomentError>;
 
-    /// Makes an empty database.
+    /// Makes an empty database, whose id the client has chosen at random. Safe to repeat.
     ///
     /// # Errors
-    /// If the name is taken, or the store fails.
-    fn create(&self, name: &DatabaseName) -> Result<DatabaseId, CatalogueError>;
+    /// If the name or the id is taken, or the store fails.
+    fn create(&self, name: &DatabaseName, id: DatabaseId) -> Result<(), CatalogueError>;
+
+    /// The name of a database, also of one that is being loaded; `None` if there is none of this
+    /// id.
+    ///
+    /// # Errors
+    /// If the store fails.
+    fn name_of(&self, id: DatabaseId) -> Result<Option<DatabaseName>, StoreError>;
 
     /// At most `limit` databases in the order of their names, from the first name after
     /// `after`.
@@ -221,11 +281,12 @@ pub trait PageStore: Send + Sync {
 
     /// Begins to load a whole database, which nobody sees until
     /// [`load_finish`](PageStore::load_finish). The name is only looked at, so that a load
-    /// which cannot succeed fails at once; it is taken at the end.
+    /// which cannot succeed fails at once; it is taken at the end. The client has chosen the id
+    /// at random. Safe to repeat.
     ///
     /// # Errors
-    /// If the name is taken already, or the store fails.
-    fn load_begin(&self, name: &DatabaseName) -> Result<DatabaseId, LoadError>;
+    /// If the name or the id is taken already, or the store fails.
+    fn load_begin(&self, name: &DatabaseName, id: DatabaseId) -> Result<(), LoadError>;
 
     /// Stores pages of a database that is being loaded.
     ///

@@ -15,21 +15,22 @@ impl<K: Kv> Engine<K> {
     pub(crate) fn create_database(
         &self,
         name: &DatabaseName,
-    ) -> Result<DatabaseId, CatalogueError> {
-        let (id, commit) = (self.new_database_id()?, self.new_commit_id()?);
+        id: DatabaseId,
+    ) -> Result<(), CatalogueError> {
+        let commit = self.new_commit_id()?;
         let result = run(&self.kv, Durability::Full, |transaction| -> Attempt<()> {
-            match self.resolve(transaction, name)? {
-                // An earlier attempt, whose result was unknown, took effect.
-                Some(existing) if existing == id => return Ok(()),
-                Some(_) => {
-                    return Err(RunError::Abort(CatalogueError::Exists {
-                        name: name.clone(),
-                    }));
-                }
-                None => {}
+            let existing = self.resolve::<CatalogueError>(transaction, name)?;
+            if existing == Some(id) {
+                // An earlier attempt, of which nobody heard, took effect.
+                return Ok(());
+            }
+            let is_used = self.get_info::<CatalogueError>(transaction, id)?.is_some();
+            if existing.is_some() || is_used {
+                let name = name.clone();
+                return Err(RunError::Abort(CatalogueError::Exists { name }));
             }
             self.put_info(transaction, id, DatabaseState::Live);
-            transaction.set(&keys::name(name), &log::encode_id(id));
+            put_name(transaction, name, id);
             let record = log::encode_commit(
                 (self.clock)(),
                 commit,
@@ -40,7 +41,7 @@ impl<K: Kv> Engine<K> {
             transaction.set_versionstamped(&keys::log_prefix(id), &record);
             Ok(())
         });
-        self.finish(result.map(|_| id))
+        self.finish(result.map(|_| ()))
     }
 
     pub(crate) fn list_databases(
@@ -57,6 +58,16 @@ impl<K: Kv> Engine<K> {
             .iter()
             .map(|(key, value)| self.entry(key, value))
             .collect()
+    }
+
+    pub(crate) fn database_name(&self, id: DatabaseId) -> Result<Option<DatabaseName>, StoreError> {
+        let mut transaction = self.kv.begin().map_err(|error| self.store_error(error))?;
+        let name = transaction
+            .get(&keys::own_name(id), Isolation::Snapshot)
+            .map_err(|error| self.store_error(error))?;
+        name.map(|bytes| DatabaseName::from_utf8(&bytes))
+            .transpose()
+            .map_err(|_| self.damaged(&DecodeError("the name of a database is not valid")))
     }
 
     fn entry(&self, key: &[u8], value: &[u8]) -> Result<DatabaseEntry, StoreError> {
@@ -121,7 +132,7 @@ impl<K: Kv> Engine<K> {
             }
             moving = Some(id);
             transaction.clear(&keys::name(from));
-            transaction.set(&keys::name(to), &log::encode_id(id));
+            put_name(transaction, to, id);
             Ok(())
         });
         self.finish(result.map(|_| ()))
@@ -181,23 +192,16 @@ impl<K: Kv> Engine<K> {
         transaction.set(&keys::info(id), &info.encode());
     }
 
-    /// A random id. With 64 random bits, two of a million databases share one with
-    /// probability 3e-8.
-    pub(crate) fn new_database_id(&self) -> Result<DatabaseId, StoreError> {
-        getrandom::u64()
-            .map(DatabaseId::new)
-            .map_err(|error| self.no_random(error))
-    }
-
     pub(crate) fn new_commit_id(&self) -> Result<CommitId, StoreError> {
-        CommitId::random().map_err(|error| self.no_random(error))
-    }
-
-    fn no_random(&self, error: getrandom::Error) -> StoreError {
-        let reason = format!("the operating system gives no random numbers: {error}");
-        StoreError::Io {
+        CommitId::random().map_err(|error| StoreError::Io {
             store: self.url.clone(),
-            reason,
-        }
+            reason: format!("the operating system gives no random numbers: {error}"),
+        })
     }
+}
+
+/// Lets a name stand for a database.
+pub(crate) fn put_name<T: KvTransaction>(transaction: &mut T, name: &DatabaseName, id: DatabaseId) {
+    transaction.set(&keys::name(name), &log::encode_id(id));
+    transaction.set(&keys::own_name(id), name.as_str().as_bytes());
 }

@@ -13,6 +13,7 @@ use verso_pagestore::{
 };
 
 use crate::kv::{Isolation, KeyRange, Kv, KvError, KvTransaction, RangeQuery, RunError};
+use crate::stage::unstage;
 use crate::{Engine, conflict, keys, log, record};
 
 /// How often a commit is attempted. Each failed attempt lost to a commit that took effect,
@@ -82,7 +83,7 @@ impl<K: Kv> Engine<K> {
                 transaction.set(&keys::lease(database), &record.released().encode());
             }
             if let Some(change) = &participant.change {
-                self.apply(&mut transaction, request.id, database, change);
+                self.apply(&mut transaction, request.id, database, change)?;
             }
         }
         let committed = transaction.commit(request.durability)?;
@@ -153,7 +154,7 @@ impl<K: Kv> Engine<K> {
         id: CommitId,
         database: DatabaseId,
         change: &Change,
-    ) {
+    ) -> Result<(), RunError<CommitError>> {
         let mut pages = RoaringBitmap::new();
         for write in &change.writes {
             if change.page_count.contains(write.number) {
@@ -161,6 +162,9 @@ impl<K: Kv> Engine<K> {
                 let prefix = keys::page_prefix(database, write.number);
                 transaction.set_versionstamped(&prefix, &record::encode(&stored(write)));
             }
+        }
+        if !change.staged.is_empty() {
+            pages |= unstage(transaction, id, database, change)?;
         }
         let commit = log::encode_commit(
             (self.clock)(),
@@ -170,6 +174,7 @@ impl<K: Kv> Engine<K> {
             &pages,
         );
         transaction.set_versionstamped(&keys::log_prefix(database), &commit);
+        Ok(())
     }
 
     fn commit_error(&self, error: KvError, unknown: Option<String>) -> CommitError {
@@ -236,11 +241,12 @@ fn guard<T: KvTransaction>(
 /// overwrites, and page 1, of which the size of the database is a part.
 fn read_set(participant: &Participant) -> RoaringBitmap {
     let mut reads = participant.reads.clone();
-    reads.remove(0);
     if let Some(change) = &participant.change {
         reads.extend(change.writes.iter().map(|write| write.number.get()));
+        reads |= &change.staged;
         reads.insert(PageNumber::FIRST.get());
     }
+    reads.remove(0);
     reads
 }
 
@@ -278,7 +284,7 @@ fn validate(request: &CommitRequest) -> Result<(), CommitError> {
 fn validate_change(snapshot: &Snapshot, change: &Change) -> Result<(), CommitError> {
     let database = snapshot.database;
     let invalid = |reason: String| Err(CommitError::Invalid { reason });
-    let mut pages = RoaringBitmap::new();
+    let mut pages = change.staged.clone();
     for PageWrite { number, page } in &change.writes {
         if page.len() != change.page_size.length() {
             return invalid(format!(

@@ -19,6 +19,8 @@ const PAGE: u8 = b'p';
 const LEASE: u8 = b'w';
 const QUEUE: u8 = b'q';
 const COMMIT: u8 = b'x';
+const STAGE: u8 = b's';
+const OWN_NAME: u8 = b'n';
 
 /// The format version of the store.
 pub(crate) fn meta() -> Vec<u8> {
@@ -54,6 +56,11 @@ pub(crate) fn info(id: DatabaseId) -> Vec<u8> {
     in_database(id, &[INFO])
 }
 
+/// The name that stands for the database.
+pub(crate) fn own_name(id: DatabaseId) -> Vec<u8> {
+    in_database(id, &[OWN_NAME])
+}
+
 /// The database's writer lease.
 pub(crate) fn lease(id: DatabaseId) -> Vec<u8> {
     in_database(id, &[LEASE])
@@ -83,6 +90,21 @@ pub(crate) fn ticket_position(key: &[u8]) -> Option<Ticket> {
 /// A key that is never set: attempts at the same commit conflict on it.
 pub(crate) fn commit(id: DatabaseId, commit: CommitId) -> Vec<u8> {
     [in_database(id, &[COMMIT]).as_slice(), commit.as_bytes()].concat()
+}
+
+/// Pages that were staged for a commit.
+pub(crate) fn staged(id: DatabaseId, commit: CommitId) -> KeyRange {
+    KeyRange::prefix(&stage_prefix(id, commit))
+}
+
+/// A page that was staged for a commit.
+pub(crate) fn staged_page(id: DatabaseId, commit: CommitId, page: PageNumber) -> Vec<u8> {
+    let prefix = stage_prefix(id, commit);
+    [prefix.as_slice(), &page.get().to_be_bytes()].concat()
+}
+
+fn stage_prefix(id: DatabaseId, commit: CommitId) -> Vec<u8> {
+    in_database(id, &[&[STAGE], commit.as_bytes().as_slice()].concat())
 }
 
 /// What a commit record's key begins with; the version follows.
@@ -188,6 +210,7 @@ mod tests {
         assert_eq!(meta(), b"m");
         assert_eq!(name(&DatabaseName::new("a/b").unwrap()), b"na/b");
         assert_eq!(info(id), b"d\x01\x02\x03\x04\x05\x06\x07\x08i");
+        assert_eq!(own_name(id), b"d\x01\x02\x03\x04\x05\x06\x07\x08n");
         assert_eq!(lease(id), b"d\x01\x02\x03\x04\x05\x06\x07\x08w");
         assert_eq!(
             ticket(id, Ticket(version)),
@@ -209,6 +232,15 @@ mod tests {
         assert_eq!(
             commit(id, CommitId::from_bytes([7; 16])),
             [b"d\x01\x02\x03\x04\x05\x06\x07\x08x".as_slice(), &[7; 16]].concat()
+        );
+        assert_eq!(
+            staged_page(id, CommitId::from_bytes([7; 16]), page(258)),
+            [
+                b"d\x01\x02\x03\x04\x05\x06\x07\x08s".as_slice(),
+                &[7; 16],
+                b"\0\0\x01\x02"
+            ]
+            .concat()
         );
     }
 

@@ -17,6 +17,7 @@ mod log;
 mod open;
 mod read;
 mod record;
+mod stage;
 mod store;
 mod verify;
 

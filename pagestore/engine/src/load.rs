@@ -5,6 +5,7 @@ use verso_pagestore::{
     Version,
 };
 
+use crate::catalogue::put_name;
 use crate::commit::stored;
 use crate::kv::{Kv, KvTransaction, RunError, run};
 use crate::log::DatabaseState;
@@ -13,14 +14,23 @@ use crate::{Engine, keys, log, record};
 type Attempt<T> = Result<T, RunError<LoadError>>;
 
 impl<K: Kv> Engine<K> {
-    pub(crate) fn begin_load(&self, name: &DatabaseName) -> Result<DatabaseId, LoadError> {
-        let id = self.new_database_id()?;
+    pub(crate) fn begin_load(&self, name: &DatabaseName, id: DatabaseId) -> Result<(), LoadError> {
         let result = run(&self.kv, Durability::Normal, |transaction| -> Attempt<()> {
             self.free(transaction, name)?;
+            match self.get_info::<LoadError>(transaction, id)? {
+                None => {}
+                // An earlier attempt, of which nobody heard, took effect.
+                Some(info) if info.state == DatabaseState::Loading => return Ok(()),
+                Some(_) => {
+                    let name = name.clone();
+                    return Err(RunError::Abort(LoadError::Exists { name }));
+                }
+            }
             self.put_info(transaction, id, DatabaseState::Loading);
+            transaction.set(&keys::own_name(id), name.as_str().as_bytes());
             Ok(())
         });
-        self.finish(result.map(|_| id))
+        self.finish(result.map(|_| ()))
     }
 
     pub(crate) fn store_pages(
@@ -65,7 +75,7 @@ impl<K: Kv> Engine<K> {
                 self.free(transaction, name)?;
                 self.loading(transaction, database)?;
                 self.put_info(transaction, database, DatabaseState::Live);
-                transaction.set(&keys::name(name), &log::encode_id(database));
+                put_name(transaction, name, database);
                 let record =
                     log::encode_commit((self.clock)(), commit, Some(page_size), page_count, &pages);
                 transaction.set_versionstamped(&keys::log_prefix(database), &record);

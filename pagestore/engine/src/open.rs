@@ -10,7 +10,8 @@ use crate::kv::sqlite::SqliteKv;
 use crate::kv::{Isolation, Kv, KvError, KvTransaction, RangeQuery, RunError, run};
 use crate::{keys, log};
 
-/// Opens the store that a URL names, and creates an embedded one that does not exist yet.
+/// Opens the embedded store that a URL names, and creates one that does not exist yet. Other
+/// stores are not this crate's.
 ///
 /// # Errors
 /// If it cannot be opened, is not a store, or was made by a newer version.
@@ -24,6 +25,10 @@ pub fn open(url: &StoreUrl) -> Result<Arc<dyn PageStore>, StoreError> {
                 Arc::new(UnixMillis::now),
             )?))
         }
+        StoreUrl::Nodes(_) => Err(StoreError::Unavailable {
+            store: url.to_string(),
+            reason: "this program has no client for page-store nodes: use sqlite:PATH".to_owned(),
+        }),
         StoreUrl::Memory(name) => {
             let kv = MemoryKv::named(name);
             Ok(Arc::new(Engine::new(

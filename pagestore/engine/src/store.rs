@@ -1,11 +1,11 @@
 //! The engine as a page store: each request goes to the module that serves it.
 
 use verso_pagestore::{
-    BeginError, Begun, CatalogueError, CommitError, CommitOutcome, CommitRecord, CommitRequest,
-    DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, Lease, LeaseAnswer, LeaseError,
-    LeaseRequest, LoadError, Moment, MomentError, PageCount, PageNumber, PageSize, PageStore,
-    PageWrite, ReadError, RecordPosition, Since, Snapshot, StoreError, Ticket, VerifyReport,
-    Version, VersionedPage,
+    BeginError, Begun, CatalogueError, CommitError, CommitId, CommitOutcome, CommitRecord,
+    CommitRequest, DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, Lease, LeaseAnswer,
+    LeaseError, LeaseRequest, LoadError, Moment, MomentError, PageCount, PageNumber, PageSize,
+    PageStore, PageWrite, ReadError, RecordPosition, Since, Snapshot, StoreError, Ticket,
+    VerifyReport, Version, VersionedPage,
 };
 
 use crate::Engine;
@@ -26,6 +26,15 @@ impl<K: Kv> PageStore for Engine<K> {
 
     fn commit(&self, request: &CommitRequest) -> Result<CommitOutcome, CommitError> {
         self.commit_transaction(request)
+    }
+
+    fn stage(
+        &self,
+        commit: CommitId,
+        database: DatabaseId,
+        pages: &[PageWrite],
+    ) -> Result<(), CommitError> {
+        self.stage_pages(commit, database, pages)
     }
 
     fn validate(&self, request: &CommitRequest) -> Result<(), CommitError> {
@@ -52,8 +61,12 @@ impl<K: Kv> PageStore for Engine<K> {
         self.moment(name, moment)
     }
 
-    fn create(&self, name: &DatabaseName) -> Result<DatabaseId, CatalogueError> {
-        self.create_database(name)
+    fn create(&self, name: &DatabaseName, id: DatabaseId) -> Result<(), CatalogueError> {
+        self.create_database(name, id)
+    }
+
+    fn name_of(&self, id: DatabaseId) -> Result<Option<DatabaseName>, StoreError> {
+        self.database_name(id)
     }
 
     fn list(
@@ -93,8 +106,8 @@ impl<K: Kv> PageStore for Engine<K> {
         self.verify_records(database, after)
     }
 
-    fn load_begin(&self, name: &DatabaseName) -> Result<DatabaseId, LoadError> {
-        self.begin_load(name)
+    fn load_begin(&self, name: &DatabaseName, id: DatabaseId) -> Result<(), LoadError> {
+        self.begin_load(name, id)
     }
 
     fn load_pages(&self, database: DatabaseId, pages: &[PageWrite]) -> Result<(), LoadError> {

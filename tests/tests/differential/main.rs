@@ -68,7 +68,7 @@ fn use_a_small_cache() {
         let options = Options {
             name: "small".to_owned(),
             cache_bytes: CACHE,
-            ..Options::new(verso_engine::open)
+            ..Options::new(verso_open::open)
         };
         verso_vfs::register(options).expect("a free VFS name");
         let flags = OpenFlags::default();

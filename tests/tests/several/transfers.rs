@@ -41,7 +41,7 @@ fn connect(path: &Path, swapped: bool) -> Connection {
         verso_vfs::register(Options {
             name: "quick".to_owned(),
             lease_time_to_live: TIME_TO_LIVE,
-            ..Options::new(verso_engine::open)
+            ..Options::new(verso_open::open)
         })
         .expect("a free VFS name");
     });

@@ -127,7 +127,7 @@ impl Connection {
         } else {
             // On what lost once, the next attempt would lose again.
             for database in self.databases() {
-                database.lock().forget_known();
+                database.lock().begin_afresh();
             }
         }
         committed

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use verso_pagestore::{
     Change, CommitId, CommitOutcome, Durability, PageCount, PageNumber, PageSize, PageWrite,
-    Participant, Snapshot, header,
+    Participant, RoaringBitmap, Snapshot, header,
 };
 
-use super::{Database, State, Write};
+use super::{Database, Known, State, Write};
 use crate::error::VfsError;
 use crate::joint::{Joint, Verdict};
 use crate::open::Follow;
@@ -100,6 +100,7 @@ impl Database {
         // If only counters changed, the transaction read its snapshot, and that is all.
         let change = (!writes.is_empty()).then_some(Change {
             writes,
+            staged: RoaringBitmap::new(),
             page_size,
             page_count,
         });
@@ -233,7 +234,7 @@ impl Database {
             None => (snapshot.version, snapshot.read_version, snapshot.commit),
         };
         self.validated = version;
-        self.known = None;
+        self.known = Known::Nothing;
         if self.settings.watches_data_version {
             self.own.push(version);
         }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use verso_pagestore::DatabaseId;
 
-use super::{Database, Staged, State};
+use super::{Database, Known, Staged, State};
 use crate::error::VfsError;
 use crate::lease::{self, Busy, HeldLease};
 use crate::open::Follow;
@@ -62,7 +62,7 @@ impl Database {
 
     /// Fails if the snapshot of a transaction that has not written yet is not the newest.
     pub(crate) fn must_be_newest(&mut self) -> Result<(), VfsError> {
-        self.known = None;
+        self.known = Known::Overtaken;
         if let State::Reading(snapshot) = &self.state {
             let newest = self.store.pages()?.begin(&self.name, None)?.snapshot;
             if (newest.database, newest.version) != (snapshot.database, snapshot.version) {

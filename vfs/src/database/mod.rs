@@ -56,6 +56,16 @@ pub(crate) enum Begin {
     At(ReadMoment),
 }
 
+/// What a connection with bounded freshness knows of the newest state.
+enum Known {
+    /// Nothing; also after an own commit, which it must not lack.
+    Nothing,
+    /// This state, which lacks nothing that was committed before the moment.
+    State(Snapshot, Instant),
+    /// That the last snapshot has lost, so that only the newest will do.
+    Overtaken,
+}
+
 /// A write transaction that has not committed.
 struct Write {
     snapshot: Snapshot,
@@ -94,9 +104,7 @@ pub(crate) struct Database {
     scope: Scope,
     /// Up to where this connection knows what changed.
     since: Option<Since>,
-    /// What the last begin found, and before when: unless the connection has committed or
-    /// lost since. Only with bounded freshness.
-    known: Option<(Snapshot, Instant)>,
+    known: Known,
     /// All of `delivered` is known to be valid here: the newest of the last snapshot and
     /// the last own commit.
     validated: Version,
@@ -128,7 +136,7 @@ impl Database {
             refused_counter: None,
             scope: Scope::Several,
             since: None,
-            known: None,
+            known: Known::Nothing,
             validated: Version::MIN,
             own: Vec::new(),
             settings,

@@ -4,7 +4,7 @@ use std::ffi::CString;
 
 use verso_pagestore::{Moment, UnixMillis};
 
-use super::{Database, State};
+use super::{Database, Known, State};
 use crate::error::VfsError;
 use crate::open::Follow;
 use crate::pragma::PragmaAnswer;
@@ -51,7 +51,7 @@ impl Database {
         // What SQLite has in its cache is of another time, and so is what is known of changes.
         self.show_change();
         self.since = None;
-        self.known = None;
+        self.known = Known::Nothing;
         Ok(())
     }
 }

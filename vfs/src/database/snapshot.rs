@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use verso_pagestore::{Changes, Moment, MomentError, Since, Snapshot};
+use verso_pagestore::{Begun, Bound, Changes, Moment, MomentError, Since, Snapshot};
 
-use super::Database;
+use super::{Database, Known};
 use crate::cache::StoreKey;
 use crate::error::VfsError;
 use crate::open::Follow;
@@ -53,28 +53,45 @@ impl Database {
         Ok(snapshot)
     }
 
-    /// The snapshot for a new transaction: that of the last begin, if the connection allows
-    /// its age, else the newest.
+    /// The snapshot for a new transaction: that of the last begin or of the store's choice, if the
+    /// connection allows its age, else the newest.
     pub(super) fn fresh_snapshot(&mut self) -> Result<Snapshot, VfsError> {
         let Freshness::Bounded(age) = self.settings.freshness else {
             return self.snapshot();
         };
-        if let Some((snapshot, asked)) = self.known
-            && asked.elapsed() <= age
-            && self.store.is_current()
-            && self.refused_counter.is_none()
+        let is_refused = self.refused_counter.is_some() || matches!(self.known, Known::Overtaken);
+        if is_refused || self.follow != Follow::Newest || !self.store.is_current() {
+            return self.newest_of(Instant::now());
+        }
+        if let Known::State(snapshot, as_of) = self.known
+            && as_of.elapsed() <= age
         {
             return Ok(snapshot);
         }
         let asked = Instant::now();
-        let snapshot = self.snapshot()?;
-        self.known = Some((snapshot, asked));
+        let bound = Bound {
+            age,
+            at_least: self.validated,
+        };
+        let client = self.store.share()?;
+        let recent = client.begin_within(&self.name, self.since, bound)?;
+        let snapshot = self.take(&recent.begun)?;
+        if let Some(as_of) = asked.checked_sub(recent.age) {
+            self.known = Known::State(snapshot, as_of);
+        }
         Ok(snapshot)
     }
 
-    /// The snapshot of the last begin has lost, or is not wanted any more.
-    pub(crate) const fn forget_known(&mut self) {
-        self.known = None;
+    /// The newest snapshot, asked for at this moment.
+    fn newest_of(&mut self, asked: Instant) -> Result<Snapshot, VfsError> {
+        let snapshot = self.snapshot()?;
+        self.known = Known::State(snapshot, asked);
+        Ok(snapshot)
+    }
+
+    /// The snapshot of the last begin has lost: the next transaction begins on the newest.
+    pub(crate) const fn begin_afresh(&mut self) {
+        self.known = Known::Overtaken;
     }
 
     /// The newest snapshot, for a new transaction. Moves the change counter if a page that SQLite may
@@ -88,6 +105,11 @@ impl Database {
             return Ok(snapshot);
         }
         let begun = self.store.pages()?.begin(&self.name, self.since)?;
+        self.take(&begun)
+    }
+
+    /// Learns from the answer to a begin.
+    fn take(&mut self, begun: &Begun) -> Result<Snapshot, VfsError> {
         let snapshot = begun.snapshot;
         let since = self
             .since
@@ -113,7 +135,7 @@ impl Database {
 
     /// Remembers up to where this connection knows what changed.
     const fn know(&mut self, snapshot: &Snapshot) {
-        self.known = None;
+        self.known = Known::Nothing;
         self.since = Some(Since {
             database: snapshot.database,
             version: snapshot.version,

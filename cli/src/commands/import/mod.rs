@@ -161,7 +161,8 @@ struct Load<'a> {
 
 impl<'a> Load<'a> {
     fn begin(store: &'a dyn PageStore, name: &DatabaseName) -> anyhow::Result<Self> {
-        let database = store.load_begin(name)?;
+        let database = DatabaseId::random()?;
+        store.load_begin(name, database)?;
         Ok(Self {
             store,
             database,

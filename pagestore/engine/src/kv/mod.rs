@@ -6,7 +6,6 @@
 //! conflict set was written after its read version.
 
 mod buffer;
-mod gate;
 mod range;
 mod range_set;
 mod retry;

@@ -2,13 +2,13 @@
 
 use verso_pagestore::{BeginError, CatalogueError, CommitError, PageStore};
 
-use crate::support::{commit, content, create, memory, name, newest};
+use crate::support::{commit, content, create, fresh_id, memory, name, newest};
 
 #[test]
 fn databases_are_listed_in_pages_by_name() {
     let store = memory();
     for text in ["b", "a/2", "a", "ä", "c"] {
-        store.create(&name(text)).unwrap();
+        store.create(&name(text), fresh_id()).unwrap();
     }
     let mut names = Vec::new();
     let mut after = None;
@@ -34,7 +34,7 @@ fn a_rename_moves_the_name_and_never_the_id() {
     // A transaction that began under the old name commits: it is the same database.
     commit(&store, before, &[], &[(2, 9)], 2).unwrap();
     assert_eq!(content(&store, &newest(&store, "b")), [1, 9]);
-    store.create(&name("a")).unwrap();
+    store.create(&name("a"), fresh_id()).unwrap();
     let taken = store.rename(&name("a"), &name("b"));
     assert_eq!(taken, Err(CatalogueError::Exists { name: name("b") }));
     let same = store.rename(&name("a"), &name("a"));
@@ -76,4 +76,28 @@ fn info_and_log_tell_the_history() {
     let older = store.log(&name("a"), Some(snapshot.version), 10).unwrap();
     assert_eq!(older.len(), 1);
     assert_eq!(older[0].page_count.get(), 0);
+}
+
+#[test]
+fn a_database_is_found_by_its_id() {
+    let store = memory();
+    let (id, other) = (fresh_id(), fresh_id());
+    assert_eq!(store.name_of(id), Ok(None));
+    store.create(&name("a"), id).unwrap();
+    // The answer was lost, and the client asks again.
+    store.create(&name("a"), id).unwrap();
+    assert_eq!(store.name_of(id), Ok(Some(name("a"))));
+    let taken = |text| Err(CatalogueError::Exists { name: name(text) });
+    assert_eq!(store.create(&name("a"), other), taken("a"));
+    assert_eq!(store.create(&name("b"), id), taken("b"), "the id is taken");
+    store.rename(&name("a"), &name("c")).unwrap();
+    assert_eq!(store.name_of(id), Ok(Some(name("c"))));
+    store.remove(&name("c")).unwrap();
+    assert_eq!(store.name_of(id), Ok(None));
+
+    store.load_begin(&name("d"), other).unwrap();
+    store.load_begin(&name("d"), other).unwrap();
+    assert_eq!(store.name_of(other), Ok(Some(name("d"))));
+    store.load_abort(other).unwrap();
+    assert_eq!(store.name_of(other), Ok(None));
 }

@@ -8,7 +8,7 @@ use verso_engine::kv::memory::{MemoryKv, MemoryOptions};
 use verso_pagestore::{CommitError, PageStore};
 
 use crate::support::{
-    commit, content, create, engine_over, memory, name, newest, participant, request,
+    commit, content, create, engine_over, fresh_id, memory, name, newest, participant, request,
 };
 
 #[test]
@@ -64,7 +64,8 @@ fn the_catalogue_is_exactly_once_too() {
         let kv = Faulty::new(MemoryKv::new(MemoryOptions::default()));
         let store = engine_over(kv.clone());
         kv.script([Some(fault)]);
-        let id = store.create(&name("a")).unwrap();
+        let id = fresh_id();
+        store.create(&name("a"), id).unwrap();
         assert_eq!(newest(&store, "a").database, id);
         kv.script([Some(fault)]);
         store.rename(&name("a"), &name("b")).unwrap();

@@ -5,7 +5,7 @@ use verso_engine::kv::memory::{MemoryKv, MemoryOptions};
 use verso_engine::kv::{Isolation, KeyRange, Kv, KvTransaction, RangeQuery};
 use verso_pagestore::{LoadError, PageCount, PageSize, PageStore, PageWrite};
 
-use crate::support::{SIZE, content, engine_over, filled, memory, name, newest, page};
+use crate::support::{SIZE, content, engine_over, filled, fresh_id, memory, name, newest, page};
 
 fn writes(range: std::ops::RangeInclusive<u8>) -> Vec<PageWrite> {
     range
@@ -23,7 +23,8 @@ fn size() -> PageSize {
 #[test]
 fn a_load_appears_at_once_and_whole() {
     let store = memory();
-    let id = store.load_begin(&name("a")).unwrap();
+    let id = fresh_id();
+    store.load_begin(&name("a"), id).unwrap();
     store.load_pages(id, &writes(1..=3)).unwrap();
     store.load_pages(id, &writes(4..=5)).unwrap();
     assert!(
@@ -54,7 +55,8 @@ fn a_load_given_up_leaves_nothing() {
         transaction.range(&all, Isolation::Snapshot).unwrap()
     };
     let before = everything();
-    let id = store.load_begin(&name("a")).unwrap();
+    let id = fresh_id();
+    store.load_begin(&name("a"), id).unwrap();
     store.load_pages(id, &writes(1..=3)).unwrap();
     store.load_abort(id).unwrap();
     assert_eq!(everything(), before);
@@ -63,11 +65,12 @@ fn a_load_given_up_leaves_nothing() {
 #[test]
 fn a_name_that_is_taken_is_refused_at_both_ends() {
     let store = memory();
-    let id = store.load_begin(&name("a")).unwrap();
+    let id = fresh_id();
+    store.load_begin(&name("a"), id).unwrap();
     store.load_pages(id, &writes(1..=1)).unwrap();
-    store.create(&name("a")).unwrap();
+    store.create(&name("a"), fresh_id()).unwrap();
     let taken = LoadError::Exists { name: name("a") };
-    assert_eq!(store.load_begin(&name("a")), Err(taken.clone()));
+    assert_eq!(store.load_begin(&name("a"), fresh_id()), Err(taken.clone()));
     assert_eq!(
         store.load_finish(id, &name("a"), size(), PageCount::new(1)),
         Err(taken)
@@ -81,7 +84,8 @@ fn a_load_is_exactly_once_through_lost_answers() {
         let kv = Faulty::new(MemoryKv::new(MemoryOptions::default()));
         let store = engine_over(kv.clone());
         kv.script([Some(fault), None, Some(fault), None, Some(fault)]);
-        let id = store.load_begin(&name("a")).unwrap();
+        let id = fresh_id();
+        store.load_begin(&name("a"), id).unwrap();
         store.load_pages(id, &writes(1..=2)).unwrap();
         let version = store
             .load_finish(id, &name("a"), size(), PageCount::new(2))

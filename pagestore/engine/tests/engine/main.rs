@@ -10,4 +10,5 @@ mod exactly_once;
 mod leases;
 mod loads;
 mod moments;
+mod stages;
 mod support;

@@ -5,7 +5,7 @@ use verso_engine::Engine;
 use verso_engine::kv::memory::{MemoryKv, MemoryOptions};
 use verso_pagestore::{Moment, MomentError, PageStore, UnixMillis, Version};
 
-use crate::support::{TestClock, commit, content, create, memory, name, newest};
+use crate::support::{TestClock, commit, content, create, fresh_id, memory, name, newest};
 
 #[test]
 fn versions_and_times_of_the_past_are_found() {
@@ -13,7 +13,7 @@ fn versions_and_times_of_the_past_are_found() {
     clock.set(1000);
     let kv = MemoryKv::new(MemoryOptions::default());
     let store = Engine::new(kv, "test:", clock.clock()).unwrap();
-    store.create(&name("a")).unwrap();
+    store.create(&name("a"), fresh_id()).unwrap();
     let mut versions = Vec::new();
     for step in 1..=20_u8 {
         clock.set(1000 + u64::from(step) * 10);
@@ -53,7 +53,7 @@ proptest! {
         clock.set(10);
         let store =
             Engine::new(MemoryKv::new(MemoryOptions::default()), "test:", clock.clock()).unwrap();
-        store.create(&name("a")).unwrap();
+        store.create(&name("a"), fresh_id()).unwrap();
         let mut history = vec![(10, newest(&store, "a").version)];
         for gap in gaps {
             let now = history.last().map_or(10, |(time, _)| time + gap);

@@ -9,9 +9,9 @@ use verso_engine::kv::faulty::Faulty;
 use verso_engine::kv::memory::{MemoryKv, MemoryOptions};
 use verso_engine::{Clock, Engine};
 use verso_pagestore::{
-    Change, CommitError, CommitId, CommitOutcome, CommitRequest, DatabaseName, Durability,
-    PageCount, PageNumber, PageSize, PageStore, PageWrite, Participant, RoaringBitmap, Snapshot,
-    UnixMillis,
+    Change, CommitError, CommitId, CommitOutcome, CommitRequest, DatabaseId, DatabaseName,
+    Durability, PageCount, PageNumber, PageSize, PageStore, PageWrite, Participant, RoaringBitmap,
+    Snapshot, UnixMillis,
 };
 
 /// A clock that tests set.
@@ -52,6 +52,11 @@ pub(crate) fn filled(byte: u8) -> Bytes {
     Bytes::from(vec![byte; SIZE as usize])
 }
 
+/// An id that no database has.
+pub(crate) fn fresh_id() -> DatabaseId {
+    DatabaseId::random().expect("random numbers")
+}
+
 /// One participant: what was read, what is written, and how many pages there are after it.
 pub(crate) fn participant(
     snapshot: Snapshot,
@@ -73,6 +78,7 @@ pub(crate) fn participant(
                 .collect(),
             page_size: PageSize::new(SIZE).expect("a page size"),
             page_count: PageCount::new(pages),
+            staged: RoaringBitmap::new(),
         }),
     }
 }
@@ -125,7 +131,9 @@ pub(crate) fn content(store: &dyn PageStore, snapshot: &Snapshot) -> Vec<u8> {
 
 /// A database with `pages` pages, each filled with its number.
 pub(crate) fn create(store: &dyn PageStore, database: &str, pages: u8) -> Snapshot {
-    store.create(&name(database)).expect("the name is free");
+    store
+        .create(&name(database), fresh_id())
+        .expect("the name is free");
     let writes: Vec<(u32, u8)> = (1..=pages)
         .map(|number| (u32::from(number), number))
         .collect();

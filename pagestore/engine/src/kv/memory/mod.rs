@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::gate::Gate;
 use super::{Kv, KvError, Limits};
 use versions::Versions;
+use verso_pagestore::Gate;
 
 pub use clock::{Clock, ManualClock, MonotonicClock};
 pub use transaction::MemoryTransaction;

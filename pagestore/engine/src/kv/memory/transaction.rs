@@ -6,8 +6,8 @@ use verso_pagestore::{Durability, Version};
 
 use super::Store;
 use crate::kv::buffer::WriteBuffer;
-use crate::kv::gate::Pass;
 use crate::kv::{Committed, Isolation, KeyRange, KeyValue, KvError, KvTransaction, RangeQuery};
+use verso_pagestore::Pass;
 
 /// A transaction of a [`MemoryKv`](super::MemoryKv).
 #[derive(Debug)]

@@ -22,10 +22,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::gate::Gate;
 use super::{Kv, KvError, Limits};
 use commit::Committer;
 use pool::Pool;
+use verso_pagestore::Gate;
 
 pub use transaction::SqliteTransaction;
 

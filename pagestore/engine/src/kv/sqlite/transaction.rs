@@ -9,10 +9,10 @@ use super::connection::Session;
 use super::error::translate;
 use super::{LIMITS, Store};
 use crate::kv::buffer::WriteBuffer;
-use crate::kv::gate::Pass;
 use crate::kv::{
     Committed, Direction, Isolation, KeyRange, KeyValue, KvError, KvTransaction, RangeQuery,
 };
+use verso_pagestore::Pass;
 
 const GET: &str = "SELECT value FROM kv WHERE key = ?1";
 const RANGE_FORWARD: &str = "SELECT key, value FROM kv WHERE key >= ?1 AND key < ?2 ORDER BY key";

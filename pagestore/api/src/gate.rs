@@ -1,15 +1,15 @@
-//! The gate that transactions pass, so that a fork can wait until none is under way.
+//! The gate that requests pass, so that a fork can wait until none is under way.
 
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
-/// Counts the transactions under way, and holds new ones back while suspended.
+/// Counts the requests under way, and holds new ones back while suspended.
 ///
 /// A thread that is inside must not enter a second time while another may suspend: each
 /// would wait for the other.
 #[derive(Debug, Default)]
-pub(super) struct Gate {
+pub struct Gate {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -23,11 +23,11 @@ struct State {
 
 /// Proof of being inside; dropping it leaves.
 #[derive(Debug)]
-pub(super) struct Pass(Arc<Gate>);
+pub struct Pass(Arc<Gate>);
 
 impl Gate {
     /// Enters, once nobody holds the gate closed.
-    pub(super) fn enter(self: &Arc<Self>) -> Pass {
+    pub fn enter(self: &Arc<Self>) -> Pass {
         let mut state = self.state.lock();
         while state.suspensions > 0 {
             self.changed.wait(&mut state);
@@ -37,7 +37,7 @@ impl Gate {
     }
 
     /// Closes the gate, and waits until everybody has left.
-    pub(super) fn suspend(&self) {
+    pub fn suspend(&self) {
         let mut state = self.state.lock();
         state.suspensions += 1;
         while state.inside > 0 {
@@ -46,7 +46,7 @@ impl Gate {
     }
 
     /// Opens the gate again.
-    pub(super) fn resume(&self) {
+    pub fn resume(&self) {
         let mut state = self.state.lock();
         state.suspensions = state.suspensions.saturating_sub(1);
         self.changed.notify_all();

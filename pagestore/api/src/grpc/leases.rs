@@ -1,0 +1,171 @@
+//! Conversions of writer leases.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::convert::required;
+use super::{InvalidMessage, proto};
+use crate::{DatabaseId, Lease, LeaseAnswer, LeaseId, LeaseRequest, LeaseView, Ticket, Version};
+
+impl TryFrom<&Bytes> for LeaseId {
+    type Error = InvalidMessage;
+
+    fn try_from(bytes: &Bytes) -> Result<Self, InvalidMessage> {
+        let bytes = bytes[..]
+            .try_into()
+            .map_err(|_| InvalidMessage::new("lease id", "has not 16 bytes"))?;
+        Ok(Self::from_bytes(bytes))
+    }
+}
+
+impl From<LeaseId> for Bytes {
+    fn from(id: LeaseId) -> Self {
+        Self::copy_from_slice(id.as_bytes())
+    }
+}
+
+impl TryFrom<&Bytes> for Ticket {
+    type Error = InvalidMessage;
+
+    fn try_from(bytes: &Bytes) -> Result<Self, InvalidMessage> {
+        Version::try_from(bytes).map(Self)
+    }
+}
+
+impl From<Ticket> for Bytes {
+    fn from(ticket: Ticket) -> Self {
+        ticket.0.into()
+    }
+}
+
+impl TryFrom<proto::HeldLease> for Lease {
+    type Error = InvalidMessage;
+
+    fn try_from(message: proto::HeldLease) -> Result<Self, InvalidMessage> {
+        Ok(Self {
+            database: DatabaseId::new(message.database),
+            epoch: message.epoch,
+            id: (&message.id).try_into()?,
+        })
+    }
+}
+
+impl From<Lease> for proto::HeldLease {
+    fn from(lease: Lease) -> Self {
+        Self {
+            database: lease.database.get(),
+            epoch: lease.epoch,
+            id: lease.id.into(),
+        }
+    }
+}
+
+impl TryFrom<proto::LeaseView> for LeaseView {
+    type Error = InvalidMessage;
+
+    fn try_from(message: proto::LeaseView) -> Result<Self, InvalidMessage> {
+        use proto::lease_view::State;
+        Ok(match required("lease view", message.state)? {
+            State::Held(held) => Self::Held {
+                epoch: held.epoch,
+                beat: held.beat,
+                time_to_live: Duration::from_millis(held.time_to_live_ms.into()),
+            },
+            State::Free(free) => Self::Free {
+                epoch: free.epoch,
+                first: (&free.first).try_into()?,
+            },
+        })
+    }
+}
+
+impl From<LeaseView> for proto::LeaseView {
+    fn from(view: LeaseView) -> Self {
+        use proto::lease_view::{Free, Held, State};
+        let state = match view {
+            LeaseView::Held {
+                epoch,
+                beat,
+                time_to_live,
+            } => State::Held(Held {
+                epoch,
+                beat,
+                time_to_live_ms: milliseconds(time_to_live),
+            }),
+            LeaseView::Free { epoch, first } => State::Free(Free {
+                epoch,
+                first: first.into(),
+            }),
+        };
+        Self { state: Some(state) }
+    }
+}
+
+impl TryFrom<proto::LeaseRequest> for LeaseRequest {
+    type Error = InvalidMessage;
+
+    fn try_from(message: proto::LeaseRequest) -> Result<Self, InvalidMessage> {
+        let ticket = (!message.ticket.is_empty()).then(|| Ticket::try_from(&message.ticket));
+        Ok(Self {
+            database: DatabaseId::new(message.database),
+            id: (&message.id).try_into()?,
+            time_to_live: Duration::from_millis(message.time_to_live_ms.into()),
+            ticket: ticket.transpose()?,
+            stuck: message.stuck.map(TryInto::try_into).transpose()?,
+        })
+    }
+}
+
+impl From<LeaseRequest> for proto::LeaseRequest {
+    fn from(request: LeaseRequest) -> Self {
+        Self {
+            database: request.database.get(),
+            id: request.id.into(),
+            time_to_live_ms: milliseconds(request.time_to_live),
+            ticket: request.ticket.map(Into::into).unwrap_or_default(),
+            stuck: request.stuck.map(Into::into),
+        }
+    }
+}
+
+impl TryFrom<proto::LeaseReply> for LeaseAnswer {
+    type Error = InvalidMessage;
+
+    fn try_from(message: proto::LeaseReply) -> Result<Self, InvalidMessage> {
+        use proto::lease_reply::Answer;
+        Ok(match required("lease answer", message.answer)? {
+            Answer::Granted(lease) => Self::Granted(lease.try_into()?),
+            Answer::Waiting(waiting) => Self::Waiting {
+                ticket: (&waiting.ticket).try_into()?,
+                ahead: usize::try_from(waiting.ahead).unwrap_or(Self::MOST_AHEAD),
+                view: required("lease view", waiting.view)?.try_into()?,
+            },
+        })
+    }
+}
+
+impl From<LeaseAnswer> for proto::LeaseReply {
+    fn from(answer: LeaseAnswer) -> Self {
+        use proto::lease_reply::{Answer, Waiting};
+        let answer = match answer {
+            LeaseAnswer::Granted(lease) => Answer::Granted(lease.into()),
+            LeaseAnswer::Waiting {
+                ticket,
+                ahead,
+                view,
+            } => Answer::Waiting(Waiting {
+                ticket: ticket.into(),
+                ahead: u32::try_from(ahead).unwrap_or(u32::MAX),
+                view: Some(view.into()),
+            }),
+        };
+        Self {
+            answer: Some(answer),
+        }
+    }
+}
+
+fn milliseconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}

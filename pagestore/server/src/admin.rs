@@ -1,0 +1,177 @@
+//! The service of the catalogue, and of whole databases.
+
+use tonic::{Request, Response, Status};
+use verso_pagestore::grpc::proto::admin_server::Admin as Service;
+use verso_pagestore::grpc::{optional_version, page_size, pages_from, proto};
+use verso_pagestore::{CommitRecord, DatabaseId, PageCount, RecordPosition};
+
+use crate::service::name;
+use crate::work::Work;
+
+/// Most items in one answer that lists something.
+const MOST_ITEMS: usize = 1000;
+
+/// About as many bytes of commit records are in one answer.
+const BYTES_OF_COMMITS: usize = 4 << 20;
+
+/// The service.
+pub(crate) struct Administration {
+    pub(crate) work: Work,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+/// How many items to answer of so many that a client wants.
+fn limit(wanted: u32) -> usize {
+    usize::try_from(wanted)
+        .unwrap_or(MOST_ITEMS)
+        .min(MOST_ITEMS)
+}
+
+/// Drops what makes an answer too long. Says whether it did.
+fn shorten(commits: &mut Vec<CommitRecord>) -> bool {
+    let mut bytes = 0;
+    let fits = |commit: &CommitRecord| {
+        bytes += commit.pages.serialized_size() + 50;
+        bytes <= BYTES_OF_COMMITS
+    };
+    let kept = commits
+        .iter()
+        .map(fits)
+        .take_while(|fits| *fits)
+        .count()
+        .max(1);
+    let is_short = kept < commits.len();
+    commits.truncate(kept);
+    is_short
+}
+
+#[tonic::async_trait]
+impl Service for Administration {
+    async fn create(&self, request: Request<proto::CreateRequest>) -> Answer<proto::CreateReply> {
+        let message = request.into_inner();
+        let (name, id) = (name(message.name)?, DatabaseId::new(message.database));
+        self.work.ask(move |store| store.create(&name, id)).await?;
+        Ok(Response::new(proto::CreateReply {}))
+    }
+
+    async fn name_of(&self, request: Request<proto::NameOfRequest>) -> Answer<proto::NameOfReply> {
+        let id = DatabaseId::new(request.into_inner().database);
+        let name = self.work.ask(move |store| store.name_of(id)).await?;
+        Ok(Response::new(proto::NameOfReply {
+            name: name.map(|name| name.to_string()).unwrap_or_default(),
+        }))
+    }
+
+    async fn list(&self, request: Request<proto::ListRequest>) -> Answer<proto::ListReply> {
+        let message = request.into_inner();
+        let after = (!message.after.is_empty()).then(|| name(message.after));
+        let (after, limit) = (after.transpose()?, limit(message.limit));
+        let entries = self
+            .work
+            .ask(move |store| store.list(after.as_ref(), limit))
+            .await?;
+        Ok(Response::new(proto::ListReply {
+            more: entries.len() == limit,
+            databases: entries.into_iter().map(Into::into).collect(),
+        }))
+    }
+
+    async fn info(&self, request: Request<proto::InfoRequest>) -> Answer<proto::InfoReply> {
+        let name = name(request.into_inner().name)?;
+        let info = self.work.ask(move |store| store.info(&name)).await?;
+        Ok(Response::new(info.into()))
+    }
+
+    async fn log(&self, request: Request<proto::LogRequest>) -> Answer<proto::LogReply> {
+        let message = request.into_inner();
+        let (name, limit) = (name(message.name)?, limit(message.limit));
+        let before = optional_version(&message.before)?;
+        let mut commits = self
+            .work
+            .ask(move |store| store.log(&name, before, limit))
+            .await?;
+        let is_full = commits.len() == limit;
+        Ok(Response::new(proto::LogReply {
+            more: shorten(&mut commits) || is_full,
+            commits: commits.into_iter().map(Into::into).collect(),
+        }))
+    }
+
+    async fn rename(&self, request: Request<proto::RenameRequest>) -> Answer<proto::RenameReply> {
+        let message = request.into_inner();
+        let (from, to) = (name(message.from)?, name(message.to)?);
+        self.work.ask(move |store| store.rename(&from, &to)).await?;
+        Ok(Response::new(proto::RenameReply {}))
+    }
+
+    async fn remove(&self, request: Request<proto::RemoveRequest>) -> Answer<proto::RemoveReply> {
+        let name = name(request.into_inner().name)?;
+        self.work.ask(move |store| store.remove(&name)).await?;
+        Ok(Response::new(proto::RemoveReply {}))
+    }
+
+    async fn verify(&self, request: Request<proto::VerifyRequest>) -> Answer<proto::VerifyReply> {
+        let message = request.into_inner();
+        let database = DatabaseId::new(message.database);
+        let after: Option<RecordPosition> = message.after.map(TryInto::try_into).transpose()?;
+        let report = self
+            .work
+            .ask(move |store| store.verify(database, after))
+            .await?;
+        Ok(Response::new(report.into()))
+    }
+
+    async fn load_begin(
+        &self,
+        request: Request<proto::LoadBeginRequest>,
+    ) -> Answer<proto::LoadBeginReply> {
+        let message = request.into_inner();
+        let (name, id) = (name(message.name)?, DatabaseId::new(message.database));
+        self.work
+            .ask(move |store| store.load_begin(&name, id))
+            .await?;
+        Ok(Response::new(proto::LoadBeginReply {}))
+    }
+
+    async fn load_pages(
+        &self,
+        request: Request<proto::LoadPagesRequest>,
+    ) -> Answer<proto::LoadPagesReply> {
+        let message = request.into_inner();
+        let database = DatabaseId::new(message.database);
+        let pages = pages_from(message.writes)?;
+        self.work
+            .ask(move |store| store.load_pages(database, &pages))
+            .await?;
+        Ok(Response::new(proto::LoadPagesReply {}))
+    }
+
+    async fn load_finish(
+        &self,
+        request: Request<proto::LoadFinishRequest>,
+    ) -> Answer<proto::LoadFinishReply> {
+        let message = request.into_inner();
+        let database = DatabaseId::new(message.database);
+        let (name, size) = (name(message.name)?, page_size(message.page_size)?);
+        let count = PageCount::new(message.page_count);
+        let version = self
+            .work
+            .ask(move |store| store.load_finish(database, &name, size, count))
+            .await?;
+        Ok(Response::new(proto::LoadFinishReply {
+            version: version.into(),
+        }))
+    }
+
+    async fn load_abort(
+        &self,
+        request: Request<proto::LoadAbortRequest>,
+    ) -> Answer<proto::LoadAbortReply> {
+        let database = DatabaseId::new(request.into_inner().database);
+        self.work
+            .ask(move |store| store.load_abort(database))
+            .await?;
+        Ok(Response::new(proto::LoadAbortReply {}))
+    }
+}

@@ -1,0 +1,133 @@
+//! A running node: its listener, its services, and its end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tonic::transport::server::{Router, TcpIncoming};
+use verso_pagestore::PageStore;
+use verso_pagestore::grpc::proto;
+use verso_pagestore::grpc::proto::admin_server::AdminServer;
+use verso_pagestore::grpc::proto::page_store_server::PageStoreServer;
+
+use crate::Limits;
+use crate::admin::Administration;
+use crate::service::Transactions;
+use crate::work::Work;
+
+/// A node could not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address cannot be listened at.
+    #[error("cannot listen at {address}: {reason}; choose another address with --listen")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        reason: io::Error,
+    },
+    /// The service could not be set up.
+    #[error("the service cannot be set up: {0}")]
+    Setup(String),
+    /// The listener failed.
+    #[error("the node stopped serving: {0}")]
+    Transport(#[from] tonic::transport::Error),
+}
+
+/// A node that listens, and serves once it is [run](Server::run).
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    router: Router,
+    limits: Limits,
+}
+
+impl Server {
+    /// Listens at an address; port 0 stands for any that is free.
+    ///
+    /// # Errors
+    /// If the address is taken or not one of this machine.
+    pub async fn bind(
+        address: SocketAddr,
+        store: Arc<dyn PageStore>,
+        limits: Limits,
+    ) -> Result<Self, ServeError> {
+        let refused = |reason| ServeError::Listen { address, reason };
+        let listener = TcpListener::bind(address).await.map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        let router = router(&Work::new(store, &limits), &limits).await?;
+        Ok(Self {
+            listener,
+            address,
+            router,
+            limits,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown` comes, and then finishes what is under way.
+    ///
+    /// # Errors
+    /// If the listener fails.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
+        let (told, end) = tokio::sync::oneshot::channel();
+        let shutdown = async move {
+            shutdown.await;
+            // Nobody waits for it any more if the listener has failed.
+            let _ = told.send(());
+        };
+        // Answers are small, and nobody is to wait for their acknowledgement.
+        let incoming = TcpIncoming::from(self.listener).with_nodelay(Some(true));
+        let serving = self.router.serve_with_incoming_shutdown(incoming, shutdown);
+        let deadline = async {
+            if end.await.is_ok() {
+                tokio::time::sleep(self.limits.shutdown).await;
+            } else {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            served = serving => Ok(served?),
+            () = deadline => {
+                tracing::warn!("requests that took too long were given up at the shutdown");
+                Ok(())
+            }
+        }
+    }
+}
+
+async fn router(work: &Work, limits: &Limits) -> Result<Router, ServeError> {
+    let transactions = Transactions {
+        work: work.clone(),
+        limits: limits.clone(),
+    };
+    let administration = Administration { work: work.clone() };
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<PageStoreServer<Transactions>>().await;
+    health.set_serving::<AdminServer<Administration>>().await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(|error| ServeError::Setup(error.to_string()))?;
+    let router = tonic::transport::Server::builder()
+        .max_concurrent_streams(limits.streams_per_connection)
+        .http2_keepalive_interval(Some(std::time::Duration::from_secs(10)))
+        .initial_stream_window_size(2 << 20)
+        .initial_connection_window_size(8 << 20)
+        .add_service(health_service)
+        .add_service(reflection)
+        .add_service(
+            PageStoreServer::new(transactions).max_decoding_message_size(limits.message_bytes),
+        )
+        .add_service(
+            AdminServer::new(administration).max_decoding_message_size(limits.message_bytes),
+        );
+    Ok(router)
+}

@@ -1,0 +1,192 @@
+//! The service of transactions: begin, read, commit, and the writer lease.
+
+use std::pin::Pin;
+
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status, Streaming};
+use verso_pagestore::grpc::proto::page_store_server::PageStore as Service;
+use verso_pagestore::grpc::{pages_from, proto, required};
+use verso_pagestore::{
+    Changes, CommitId, CommitPages, CommitRequest, DatabaseId, DatabaseName, Lease, LeaseRequest,
+    Moment, PageNumber, Since, Snapshot, Ticket, VersionedPage,
+};
+
+use crate::work::Work;
+use crate::{Limits, watch};
+
+/// About so many bytes of pages are in one message of an answer.
+const BYTES_PER_REPLY: usize = 256 << 10;
+
+/// More bytes of changes than this are not listed: the client drops what it remembers.
+const MOST_BYTES_OF_CHANGES: usize = 1 << 20;
+
+/// The service.
+pub(crate) struct Transactions {
+    pub(crate) work: Work,
+    pub(crate) limits: Limits,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// A name that a request gives.
+pub(crate) fn name(text: String) -> Result<DatabaseName, Status> {
+    DatabaseName::new(text).map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
+/// The changes, unless they are too much to be sent.
+pub(crate) fn bounded(changes: Changes) -> Changes {
+    let size = |commit: &CommitPages| commit.pages.serialized_size() + 20;
+    if let Changes::Commits(commits) = &changes
+        && commits.iter().map(size).sum::<usize>() > MOST_BYTES_OF_CHANGES
+    {
+        return Changes::Unknown;
+    }
+    changes
+}
+
+/// The messages that pages go in.
+fn replies(pages: Vec<VersionedPage>) -> Vec<Result<proto::ReadReply, Status>> {
+    let length = pages.first().map_or(1, |page| page.page.len().max(1));
+    let most = (BYTES_PER_REPLY / length).max(1);
+    let mut pages = pages.into_iter().map(proto::VersionedPage::from);
+    let mut replies = Vec::new();
+    loop {
+        let pages: Vec<_> = pages.by_ref().take(most).collect();
+        if pages.is_empty() {
+            return replies;
+        }
+        replies.push(Ok(proto::ReadReply { pages }));
+    }
+}
+
+#[tonic::async_trait]
+impl Service for Transactions {
+    type ReadStream = Replies<proto::ReadReply>;
+    type WatchStream = watch::Replies;
+
+    async fn begin(&self, request: Request<proto::BeginRequest>) -> Answer<proto::BeginReply> {
+        let message = request.into_inner();
+        let name = name(message.name)?;
+        let since: Option<Since> = message.since.map(TryInto::try_into).transpose()?;
+        let begun = self
+            .work
+            .ask(move |store| store.begin(&name, since))
+            .await?;
+        let begun = verso_pagestore::Begun {
+            changes: bounded(begun.changes),
+            ..begun
+        };
+        Ok(Response::new(begun.into()))
+    }
+
+    async fn read(&self, request: Request<proto::ReadRequest>) -> Answer<Self::ReadStream> {
+        let message = request.into_inner();
+        let snapshot: Snapshot = required("snapshot", message.snapshot)?.try_into()?;
+        if message.pages.len() > self.limits.pages_per_read {
+            return Err(Status::invalid_argument(format!(
+                "{} pages in one read, and this node takes {}: ask for them in parts",
+                message.pages.len(),
+                self.limits.pages_per_read
+            )));
+        }
+        let pages: Option<Vec<_>> = message.pages.into_iter().map(PageNumber::new).collect();
+        let pages = pages.ok_or_else(|| Status::invalid_argument("there is no page 0"))?;
+        let read = self
+            .work
+            .ask(move |store| store.read(&snapshot, &pages))
+            .await?;
+        Ok(Response::new(Box::pin(tokio_stream::iter(replies(read)))))
+    }
+
+    async fn commit(&self, request: Request<proto::CommitRequest>) -> Answer<proto::CommitReply> {
+        let request: CommitRequest = request.into_inner().try_into()?;
+        let outcome = self.work.ask(move |store| store.commit(&request)).await?;
+        Ok(Response::new(outcome.into()))
+    }
+
+    async fn validate(
+        &self,
+        request: Request<proto::CommitRequest>,
+    ) -> Answer<proto::ValidateReply> {
+        let request: CommitRequest = request.into_inner().try_into()?;
+        self.work.ask(move |store| store.validate(&request)).await?;
+        Ok(Response::new(proto::ValidateReply {}))
+    }
+
+    async fn stage(&self, request: Request<proto::StageRequest>) -> Answer<proto::StageReply> {
+        let message = request.into_inner();
+        let database = DatabaseId::new(message.database);
+        let commit = CommitId::try_from(&message.commit)?;
+        let pages = pages_from(message.writes)?;
+        self.work
+            .ask(move |store| store.stage(commit, database, &pages))
+            .await?;
+        Ok(Response::new(proto::StageReply {}))
+    }
+
+    async fn lease(&self, request: Request<proto::LeaseRequest>) -> Answer<proto::LeaseReply> {
+        let request: LeaseRequest = request.into_inner().try_into()?;
+        let answer = self.work.ask(move |store| store.lease(&request)).await?;
+        Ok(Response::new(answer.into()))
+    }
+
+    async fn renew_lease(
+        &self,
+        request: Request<proto::HeldLease>,
+    ) -> Answer<proto::RenewLeaseReply> {
+        let lease: Lease = request.into_inner().try_into()?;
+        self.work
+            .ask(move |store| store.renew_lease(&lease))
+            .await?;
+        Ok(Response::new(proto::RenewLeaseReply {}))
+    }
+
+    async fn release_lease(
+        &self,
+        request: Request<proto::HeldLease>,
+    ) -> Answer<proto::ReleaseLeaseReply> {
+        let lease: Lease = request.into_inner().try_into()?;
+        self.work
+            .ask(move |store| store.release_lease(&lease))
+            .await?;
+        Ok(Response::new(proto::ReleaseLeaseReply {}))
+    }
+
+    async fn leave_queue(
+        &self,
+        request: Request<proto::LeaveQueueRequest>,
+    ) -> Answer<proto::LeaveQueueReply> {
+        let message = request.into_inner();
+        let database = DatabaseId::new(message.database);
+        let ticket = Ticket::try_from(&message.ticket)?;
+        self.work
+            .ask(move |store| store.leave_queue(database, ticket))
+            .await?;
+        Ok(Response::new(proto::LeaveQueueReply {}))
+    }
+
+    async fn snapshot_at(
+        &self,
+        request: Request<proto::SnapshotAtRequest>,
+    ) -> Answer<proto::SnapshotAtReply> {
+        let message = request.into_inner();
+        let name = name(message.name)?;
+        let moment: Moment = required("moment", message.moment)?.try_into()?;
+        let snapshot = self
+            .work
+            .ask(move |store| store.snapshot_at(&name, moment))
+            .await?;
+        Ok(Response::new(proto::SnapshotAtReply {
+            snapshot: Some(snapshot.into()),
+        }))
+    }
+
+    async fn watch(
+        &self,
+        request: Request<Streaming<proto::WatchRequest>>,
+    ) -> Answer<Self::WatchStream> {
+        let replies = watch::watch(self.work.clone(), request.into_inner()).await?;
+        Ok(Response::new(replies))
+    }
+}

@@ -1,0 +1,110 @@
+//! Watching a database: its new versions go to the client as they come, and each probe of the
+//! client is answered with a state that is at least as new as the probe.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::{Status, Streaming};
+use verso_pagestore::grpc::proto;
+use verso_pagestore::{Begun, Changes, DatabaseName, Since};
+
+use crate::service::{bounded, name};
+use crate::work::Work;
+
+/// How often the store is looked at for commits of other nodes, while nobody probes.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Replies that a client has not taken yet. A slow client is not looked for until it takes them.
+const MOST_REPLIES: usize = 4;
+
+/// The replies to a watch.
+pub(crate) type Replies = Pin<Box<dyn Stream<Item = Result<proto::WatchReply, Status>> + Send>>;
+
+/// One client that watches one database.
+struct Watcher {
+    work: Work,
+    name: DatabaseName,
+    since: Option<Since>,
+    replies: mpsc::Sender<Result<proto::WatchReply, Status>>,
+}
+
+/// Begins a watch, whose first message says of which database.
+pub(crate) async fn watch(
+    work: Work,
+    mut requests: Streaming<proto::WatchRequest>,
+) -> Result<Replies, Status> {
+    let first = requests.next().await.transpose()?;
+    let first = first.ok_or_else(|| Status::invalid_argument("a watch begins with a name"))?;
+    let (replies, receiver) = mpsc::channel(MOST_REPLIES);
+    let mut watcher = Watcher {
+        work,
+        name: name(first.name)?,
+        since: first.since.map(TryInto::try_into).transpose()?,
+        replies,
+    };
+    tokio::spawn(async move {
+        if let Err(status) = watcher.run(first.probe, requests).await {
+            // Nobody is left to be told if the client has gone.
+            let _ = watcher.replies.send(Err(status)).await;
+        }
+    });
+    Ok(Box::pin(ReceiverStream::new(receiver)))
+}
+
+impl Watcher {
+    /// Goes on until the client ends the watch, or the database cannot be looked at.
+    async fn run(
+        &mut self,
+        probe: u64,
+        mut requests: Streaming<proto::WatchRequest>,
+    ) -> Result<(), Status> {
+        self.tell(Some(probe)).await?;
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                request = requests.next() => match request.transpose()? {
+                    Some(request) => {
+                        self.tell(Some(request.probe)).await?;
+                        looks.reset();
+                    }
+                    None => return Ok(()),
+                },
+                _ = looks.tick() => self.tell(None).await?,
+            }
+            if self.replies.is_closed() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Looks at the store, and tells what is new, or what was probed.
+    async fn tell(&mut self, probe: Option<u64>) -> Result<(), Status> {
+        let (name, since) = (self.name.clone(), self.since);
+        let Begun { snapshot, changes } = self
+            .work
+            .ask(move |store| store.begin(&name, since))
+            .await?;
+        let is_news = changes != Changes::Commits(Vec::new());
+        if probe.is_none() && !is_news {
+            return Ok(());
+        }
+        self.since = Some(Since {
+            database: snapshot.database,
+            version: snapshot.version,
+            commit: snapshot.commit,
+        });
+        let reply = proto::WatchReply {
+            snapshot: Some(snapshot.into()),
+            changes: Some(bounded(changes).into()),
+            probe: probe.unwrap_or_default(),
+        };
+        // The next look finds out that the client has gone.
+        let _ = self.replies.send(Ok(reply)).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,134 @@
+//! Page-store nodes for the tests: real processes of the command `verso serve`.
+//!
+//! With `VERSO_TEST_NODES=n` in the environment every test store is served by so many nodes, and
+//! is used through them. A file beside the store tells other processes where they are.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// How many nodes serve a test store.
+const VARIABLE: &str = "VERSO_TEST_NODES";
+
+/// The command, if it is not where cargo puts it.
+const COMMAND_VARIABLE: &str = "VERSO_TEST_COMMAND";
+
+/// A node. Dropping it kills it.
+#[derive(Debug)]
+pub struct Node {
+    process: Child,
+    address: String,
+}
+
+impl Node {
+    /// Starts a node on an embedded store, at a port of its own choice.
+    #[must_use]
+    pub fn start(store: &Path) -> Self {
+        Self::start_at(store, "127.0.0.1:0", &[])
+    }
+
+    /// Starts a node at an address, with more arguments.
+    #[must_use]
+    pub fn start_at(store: &Path, address: &str, arguments: &[&str]) -> Self {
+        let mut process = Command::new(command())
+            .arg("--store")
+            .arg(format!("sqlite:{}", store.display()))
+            .args(["serve", "--listen", address])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the command runs");
+        let output = process.stdout.take().expect("it is piped");
+        let mut line = String::new();
+        BufReader::new(output)
+            .read_line(&mut line)
+            .expect("a node says where it listens");
+        let address = line
+            .trim_end()
+            .rsplit_once("://")
+            .unwrap_or_else(|| panic!("a node did not start: {line:?}"))
+            .1
+            .to_owned();
+        Self { process, address }
+    }
+
+    /// Its host and port.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Ends it, as the kernel does when memory is out.
+    pub fn kill(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The command `verso`, beside the test programs.
+fn command() -> PathBuf {
+    if let Some(command) = std::env::var_os(COMMAND_VARIABLE) {
+        return command.into();
+    }
+    let program = std::env::current_exe().expect("the test program has a path");
+    // The test programs are in `target/debug/deps`.
+    let folder = program.ancestors().nth(2).expect("cargo's folders");
+    let command = folder.join("verso");
+    assert!(
+        command.exists(),
+        "{} is missing: cargo build -p verso-cli",
+        command.display()
+    );
+    command
+}
+
+/// How many nodes the environment asks for.
+fn wanted() -> usize {
+    let wanted = std::env::var(VARIABLE).unwrap_or_default();
+    if wanted.is_empty() {
+        return 0;
+    }
+    wanted.parse().expect("a number of nodes")
+}
+
+/// Whether test stores are served by nodes.
+#[must_use]
+pub fn are_wanted() -> bool {
+    wanted() > 0
+}
+
+/// Starts as many nodes as the environment asks for, and writes down where they are.
+pub(crate) fn serve(store: &Path) -> Vec<Node> {
+    let nodes: Vec<_> = (0..wanted()).map(|_| Node::start(store)).collect();
+    if !nodes.is_empty() {
+        let addresses: Vec<_> = nodes.iter().map(Node::address).collect();
+        let url = format!("http://{}", addresses.join(","));
+        std::fs::write(note(store), url).expect("the folder takes a file");
+    }
+    nodes
+}
+
+/// The file that says where the nodes of a store are.
+fn note(store: &Path) -> PathBuf {
+    store.with_extension("nodes")
+}
+
+/// The URL by which a test store is used: that of its nodes, or else of its file.
+#[must_use]
+pub fn url(store: &Path) -> String {
+    std::fs::read_to_string(note(store)).unwrap_or_else(|_| format!("sqlite:{}", store.display()))
+}
