@@ -42,7 +42,7 @@ fn syncs(db: &Connection, sql: &str) -> u64 {
 
 #[test]
 fn each_level_waits_for_the_disk_as_it_says() {
-    let store = TestStore::new();
+    let store = TestStore::embedded();
     let (full, other) = (store.connect("app.db"), store.connect("app.db"));
     full.execute_batch("CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (0)")
         .unwrap();
