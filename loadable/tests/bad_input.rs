@@ -200,11 +200,7 @@ fn variables_that_make_no_sense_are_named() {
         ("VERSO_WRITERS", "some", "use concurrent or queued"),
         ("VERSO_WRITERS", not_utf8, "use concurrent or queued"),
         ("VERSO_STORE", "some", "write sqlite:PATH"),
-        (
-            "VERSO_STORE",
-            "redis:x",
-            "this build knows sqlite: and memory:",
-        ),
+        ("VERSO_STORE", "redis:x", "this build knows sqlite:, http:"),
         ("VERSO_STORE", not_utf8, "is not UTF-8"),
         ("VERSO_DEFAULT_VFS", "some", "set it to 1, or to 0"),
         ("VERSO_DEFAULT_VFS", not_utf8, "set it to 1, or to 0"),
@@ -268,7 +264,7 @@ fn the_default_vfs_is_switched_off_by_any_word_for_no() {
 }
 
 /// Stores that cannot be opened, and what is said of them.
-const UNREACHABLE: [(&str, &str); 15] = [
+const UNREACHABLE: [(&str, &str); 16] = [
     (
         "sqlite:no/such/store.db",
         "create it, or choose another path",
@@ -290,8 +286,9 @@ const UNREACHABLE: [(&str, &str); 15] = [
     ("sqlite:", "names nothing: write a path"),
     ("memory:", "names nothing: write a path or name"),
     ("fdb:/etc/foundationdb/fdb.cluster", "unknown scheme 'fdb:'"),
-    ("http://localhost:4000", "unknown scheme 'http:'"),
-    ("postgres://a:b@c/d", "this build knows sqlite: and memory:"),
+    ("http://localhost", "each node needs a host and a port"),
+    ("http://127.0.0.1:9", "cannot be reached: no node answered"),
+    ("postgres://a:b@c/d", "this build knows sqlite:, http:"),
     ("store.db", "write sqlite:PATH"),
 ];
 

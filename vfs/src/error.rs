@@ -88,6 +88,9 @@ pub(crate) enum VfsError {
          verso_at"
     )]
     UriAsName(String),
+    /// A database cannot even be opened, for a reason that would otherwise be one to wait.
+    #[error("{0}")]
+    Unopened(Box<VfsError>),
     /// What is wrong stands in this place.
     #[error("{error} ({place})")]
     SetBy {
@@ -206,6 +209,14 @@ impl VfsError {
         }
     }
 
+    /// As the failure of an open: while no node answers there is nothing to be busy with.
+    pub(crate) fn at_open(self) -> Self {
+        if let Self::Begin(BeginError::Store(StoreError::Unreachable { .. })) = &self {
+            return Self::Unopened(Box::new(self));
+        }
+        self
+    }
+
     /// The result code that SQLite gets.
     pub(crate) fn code(&self) -> c_int {
         match self {
@@ -245,6 +256,7 @@ impl VfsError {
             | Self::StoreUrl(_)
             | Self::ParseMoment(_)
             | Self::NoLock
+            | Self::Unopened(_)
             | Self::SharedCache
             | Self::WriteAheadLog
             | Self::Setting { .. }

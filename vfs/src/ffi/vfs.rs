@@ -216,7 +216,8 @@ unsafe fn open_main(
         create: flags & sqlite::SQLITE_OPEN_CREATE != 0,
         read_only: flags & sqlite::SQLITE_OPEN_READONLY != 0,
     };
-    let opened = open_database(options, name::database(text)?, flags, &parameters)?;
+    let opened = open_database(options, name::database(text)?, flags, &parameters);
+    let opened = opened.map_err(VfsError::at_open)?;
     Ok(Database::new(opened, api.version_number()))
 }
 
