@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use verso_pagestore::{CommitId, CommitOutcome, Durability};
 
 use crate::cache::PageCache;
-use crate::connection::Connection;
+use crate::connection::{Connection, WhileLeased};
 use crate::error::VfsError;
 use crate::ffi::BusyHandler;
 use crate::lease::Busy;
@@ -179,7 +179,7 @@ impl Joint {
             self.state.lock().phase = Phase::Committed(None);
             return Ok(());
         }
-        let result = connection.send(&mut transaction, cache, Some(busy));
+        let result = connection.send(&mut transaction, cache, busy, WhileLeased::Wait);
         self.state.lock().phase = match &result {
             Ok(outcome) => Phase::Committed(Some((*outcome, transaction.id()))),
             Err(_) => Phase::Refused,

@@ -13,6 +13,36 @@ use crate::joint::Joint;
 use crate::lease::Busy;
 use crate::transaction::Transaction;
 
+/// What becomes of a commit while somebody else holds the writer lease of a database that it
+/// changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WhileLeased {
+    /// It waits for its own turn.
+    Wait,
+    /// It loses: it will be run again, and waits before it reads.
+    Lose,
+}
+
+/// Asks the store to commit, and again with the same request as long as nobody knows what
+/// became of it and the application has patience.
+fn ask(
+    transaction: &Transaction,
+    cache: &PageCache,
+    busy: Busy<'_>,
+) -> Result<CommitOutcome, CommitError> {
+    let mut committed = transaction.commit(cache);
+    while matches!(committed, Err(CommitError::Unknown { .. })) && busy() {
+        committed = match transaction.commit(cache) {
+            // What failed is this attempt. An earlier one may have been done all the same.
+            Err(CommitError::Store(error)) => Err(CommitError::Unknown {
+                reason: error.to_string(),
+            }),
+            known => known,
+        };
+    }
+    committed
+}
+
 impl Connection {
     /// `SQLITE_FCNTL_SYNC` of a transaction that writes one database of ours, and nothing
     /// else.
@@ -20,7 +50,8 @@ impl Connection {
         &self,
         database: &SharedDatabase,
         cache: &PageCache,
-        busy: Option<Busy<'_>>,
+        busy: Busy<'_>,
+        while_leased: WhileLeased,
     ) -> Result<(), VfsError> {
         let Some((part, durability)) = database.lock().stage()? else {
             return Ok(());
@@ -29,7 +60,7 @@ impl Connection {
             if !transaction.changes_anything() {
                 return Ok(None);
             }
-            let outcome = self.send(&mut transaction, cache, busy)?;
+            let outcome = self.send(&mut transaction, cache, busy, while_leased)?;
             Ok(Some((outcome, transaction.id())))
         });
         database.lock().committed(sent)
@@ -93,30 +124,31 @@ impl Connection {
         })
     }
 
-    /// Commits a transaction. While somebody else holds the writer lease of a database that
-    /// it changes, it waits for its own turn, if it waits at all.
+    /// Commits a transaction, if nobody else holds the writer lease of a database that it
+    /// changes.
     pub(crate) fn send(
         &self,
         transaction: &mut Transaction,
         cache: &PageCache,
-        busy: Option<Busy<'_>>,
+        busy: Busy<'_>,
+        while_leased: WhileLeased,
     ) -> Result<CommitOutcome, VfsError> {
         self.add_readers(transaction)?;
         transaction.set_leases(&self.leases());
-        let mut committed = transaction.commit(cache);
+        let mut committed = ask(transaction, cache, busy);
         if matches!(committed, Err(CommitError::LeaseLost { .. })) && transaction.is_prepared {
             // SQLite has committed already. The check for conflicts alone keeps it right.
             transaction.set_leases(&[]);
-            committed = transaction.commit(cache);
+            committed = ask(transaction, cache, busy);
         }
-        let committed = match (committed, busy) {
-            (Err(CommitError::Leased { .. }), None) => Err(VfsError::Leased),
-            (Err(CommitError::Leased { .. }), Some(busy)) => {
+        let committed = match (committed, while_leased) {
+            (Err(CommitError::Leased { .. }), WhileLeased::Lose) => Err(VfsError::Leased),
+            (Err(CommitError::Leased { .. }), WhileLeased::Wait) => {
                 let mut written = self.in_order();
                 written.retain(|(_, database)| database.lock().is_writing());
-                self.take_leases(written, busy, |_| {
+                self.take_leases(written, busy, |_, busy| {
                     transaction.set_leases(&self.leases());
-                    let committed = transaction.commit(cache);
+                    let committed = ask(transaction, cache, busy);
                     committed.map_err(|error| self.explain(error))
                 })
             }
@@ -142,7 +174,7 @@ impl Connection {
     ) -> Result<(), VfsError> {
         self.add_readers(transaction)?;
         transaction.is_prepared = true;
-        self.take_leases(self.in_order(), busy, |_| {
+        self.take_leases(self.in_order(), busy, |_, _| {
             transaction.set_leases(&self.leases());
             let valid = transaction.validate();
             valid.map_err(|error| self.explain(error))

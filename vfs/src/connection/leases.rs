@@ -120,7 +120,7 @@ impl Connection {
         written: &SharedDatabase,
         busy: Busy<'_>,
     ) -> Result<(), VfsError> {
-        self.take_leases(self.in_order(), busy, |new| {
+        self.take_leases(self.in_order(), busy, |new, _| {
             let is_new = new.iter().any(|(_, other)| Arc::ptr_eq(other, written));
             if is_new {
                 written.lock().must_be_newest()
@@ -137,7 +137,7 @@ impl Connection {
         &self,
         mut databases: Vec<(DatabaseId, SharedDatabase)>,
         busy: Busy<'_>,
-        check: impl FnOnce(&[(DatabaseId, SharedDatabase)]) -> Result<T, VfsError>,
+        check: impl FnOnce(&[(DatabaseId, SharedDatabase)], Busy<'_>) -> Result<T, VfsError>,
     ) -> Result<T, VfsError> {
         let before = self.leases();
         databases.retain(|(id, _)| before.iter().all(|lease| lease.database != *id));
@@ -147,7 +147,7 @@ impl Connection {
                 let is_held = self.take(*id, database, busy)?;
                 is_held.then_some(()).ok_or_else(|| replaced(database))
             })
-            .and_then(|()| check(&databases));
+            .and_then(|()| check(&databases, busy));
         if taken.is_err() {
             drop(self.remove_leases(|lease| !before.contains(&lease)));
         }

@@ -16,6 +16,7 @@ use crate::joint::Joint;
 use crate::lease::{Busy, HeldLease};
 use crate::pragma::Writers;
 use crate::statement::{Activity, Scope};
+pub(crate) use commit::WhileLeased;
 use contention::{Contention, Turn};
 
 /// An open database, which its file and its connection share.

@@ -10,7 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::api::HostApi;
 use super::c_text;
 use super::functions::FCNTL_DATABASE;
-use crate::connection::{Connection, SharedDatabase};
+use crate::connection::{Connection, SharedDatabase, WhileLeased};
 use crate::database::Database;
 use crate::error::VfsError;
 use crate::pragma::PragmaAnswer;
@@ -303,13 +303,16 @@ impl DatabaseFile {
                 &mut busy,
             );
         }
+        let mut commit = |while_leased| {
+            connection.commit(&self.database, &process.cache, &mut busy, while_leased)
+        };
         if activity == Activity::Repeatable {
             // While somebody else holds the lease, it is run again and waits before it reads.
-            let result = connection.commit(&self.database, &process.cache, None);
+            let result = commit(WhileLeased::Lose);
             // SAFETY: passed on to the caller.
             return result.map_err(|error| unsafe { self.repeated(&connection, error) });
         }
-        let result = connection.commit(&self.database, &process.cache, Some(&mut busy));
+        let result = commit(WhileLeased::Wait);
         // SAFETY: passed on to the caller.
         result.map_err(|error| unsafe { self.released(error) })
     }

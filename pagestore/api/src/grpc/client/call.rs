@@ -8,8 +8,10 @@ use tonic::transport::Channel;
 use tonic::{Code, ConnectError, Request, Status};
 
 use super::Client;
-use super::nodes::Nodes;
+use super::nodes::{NodeIndex, Nodes};
 use crate::StoreError;
+use crate::grpc::proto;
+use crate::grpc::proto::admin_client::AdminClient;
 use crate::grpc::proto::error::{Kind, store};
 use crate::grpc::status::{FromKind, kind_of, operation_error};
 
@@ -22,6 +24,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 pub(super) enum Repeat {
     /// It comes to the same.
     Safe,
+    /// It comes to the same, and what an earlier attempt came to must not be forgotten over the
+    /// failure of a later one.
+    Tracked,
     /// It might do its work twice, or fail because it has done it.
     Unsafe,
 }
@@ -40,6 +45,14 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// Of a request that an earlier attempt may have done: whether it tells what became of that.
+    const fn tells_of_earlier_attempts(&self) -> bool {
+        match self {
+            Self::Answered(kind) => !matches!(kind, Kind::Store(_)),
+            Self::Refused(_) | Self::Unreachable(_) | Self::Lost(_) => false,
+        }
+    }
+
     /// The error of an operation.
     pub(super) fn into_error<E: FromKind>(self, url: &str) -> E {
         let store = url.to_owned();
@@ -160,10 +173,37 @@ impl Client {
         let connected = self.connected().map_err(Failure::Unreachable)?;
         let (nodes, patience) = (Arc::clone(&self.nodes), self.options.patience);
         let channels = connected.channels();
-        let answer = connected
-            .run(async move { ask_in_turn(&nodes, key, repeat, patience, &channels, ask).await });
+        let bearer = self.options.bearer.clone();
+        let answer = connected.run(async move {
+            for node in nodes.rested() {
+                if let Some(channel) = channels.get(node) {
+                    let request = authorized(proto::NameOfRequest { database: 0 }, bearer.as_ref());
+                    tokio::spawn(try_again(
+                        Arc::clone(&nodes),
+                        node,
+                        channel.clone(),
+                        request,
+                    ));
+                }
+            }
+            ask_in_turn(&nodes, key, repeat, patience, &channels, ask).await
+        });
         drop(pass);
         answer.unwrap_or_else(|| Err(Failure::Lost("the client failed; this is a bug".into())))
+    }
+}
+
+/// Finds out whether a node that failed answers again. Clients that need an answer ask another
+/// one meanwhile: a node that stays silent would keep each of them waiting.
+async fn try_again(
+    nodes: Arc<Nodes>,
+    node: NodeIndex,
+    channel: Channel,
+    request: Request<proto::NameOfRequest>,
+) {
+    match judge(AdminClient::new(channel).name_of(request).await) {
+        Attempt::Answer(_) => nodes.answered(node),
+        Attempt::Failed { .. } => nodes.failed(node),
     }
 }
 
@@ -178,20 +218,24 @@ async fn ask_in_turn<T, R: Future<Output = Result<T, Status>>>(
     let mut pause = SHORTEST_PAUSE;
     let mut may_be_done = false;
     loop {
-        // After a long outage a request costs no time: whoever waits goes on waiting elsewhere.
-        let is_over = nodes.outage() >= patience;
-        let mut last = "all of them failed a moment ago".to_owned();
+        let mut last = "there is none".to_owned();
         for node in nodes.ranked(key) {
             let Some(channel) = channels.get(node) else {
                 continue;
             };
-            if is_over && nodes.rests(node) {
-                continue;
-            }
             match judge(ask(channel.clone()).await) {
                 Attempt::Answer(answer) => {
                     nodes.answered(node);
-                    return answer;
+                    return match answer {
+                        Err(failure)
+                            if may_be_done
+                                && repeat == Repeat::Tracked
+                                && !failure.tells_of_earlier_attempts() =>
+                        {
+                            Err(Failure::Lost(format!("{failure:?}")))
+                        }
+                        answer => answer,
+                    };
                 }
                 Attempt::Failed { status, was_sent } => {
                     nodes.failed(node);
@@ -206,6 +250,7 @@ async fn ask_in_turn<T, R: Future<Output = Result<T, Status>>>(
                 }
             }
         }
+        // In a long outage a request asks once: whoever waits goes on waiting elsewhere.
         let outage = nodes.none_answered(patience);
         if outage >= patience {
             let reason = format!("no node answered for {} s ({last})", outage.as_secs());

@@ -52,24 +52,33 @@ impl Nodes {
 
     /// The nodes in the order in which to ask them about a database, by rendezvous hashing
     /// (Thaler and Ravishankar, 1998): all clients prefer the same node for it, and when that
-    /// one is gone, only its databases move. Those that rest come last.
+    /// one is gone, only its databases move. Those that failed come last until they answer.
     pub(super) fn ranked(&self, key: u64) -> Vec<NodeIndex> {
-        let now = Instant::now();
         let rank = |node: &Node| {
-            let rests = node.health.lock().rests_until.is_some_and(|end| end > now);
+            let has_failed = node.health.lock().failures > 0;
             let weight = xxh3_64_with_seed(&key.to_le_bytes(), node.seed);
-            (rests, std::cmp::Reverse(weight))
+            (has_failed, std::cmp::Reverse(weight))
         };
         let mut ranked: Vec<_> = self.nodes.iter().map(rank).enumerate().collect();
         ranked.sort_by_key(|(_, rank)| *rank);
         ranked.into_iter().map(|(index, _)| index).collect()
     }
 
-    /// Whether a node rests after a failure.
-    pub(super) fn rests(&self, index: NodeIndex) -> bool {
-        let node = self.nodes.get(index);
-        let end = node.and_then(|node| node.health.lock().rests_until);
-        end.is_some_and(|end| end > Instant::now())
+    /// The nodes that have rested after a failure, and may answer again. Whoever gets one tries
+    /// it: nobody else gets it for a while.
+    pub(super) fn rested(&self) -> Vec<NodeIndex> {
+        let now = Instant::now();
+        let has_rested = |node: &Node| {
+            let mut health = node.health.lock();
+            let has_rested = health.rests_until.is_some_and(|end| end <= now);
+            if has_rested {
+                health.rests_until = Some(now + LONGEST_REST);
+            }
+            has_rested
+        };
+        let nodes = self.nodes.iter().enumerate();
+        let rested = nodes.filter(|(_, node)| has_rested(node));
+        rested.map(|(index, _)| index).collect()
     }
 
     /// No node answered a request that asked all of them. The answer is for how long none has. A
@@ -81,12 +90,6 @@ impl Nodes {
         let since = known.map_or(now, |outage| outage.since);
         *outage = Some(Outage { since, asked: now });
         now - since
-    }
-
-    /// For how long no node has answered, as far as that is known.
-    pub(super) fn outage(&self) -> Duration {
-        let outage = *self.outage.lock();
-        outage.map_or(Duration::ZERO, |outage| outage.asked - outage.since)
     }
 
     /// A node answered.
@@ -146,5 +149,18 @@ mod tests {
         assert_eq!(nodes.ranked(7)[2], first);
         nodes.answered(first);
         assert_eq!(nodes.ranked(7)[0], first);
+    }
+
+    #[test]
+    fn a_node_that_has_rested_is_tried_by_one_at_a_time() {
+        let nodes = nodes();
+        nodes.failed(1);
+        assert!(nodes.rested().is_empty(), "it rests");
+        std::thread::sleep(SHORTEST_REST);
+        assert_eq!(nodes.rested(), [1]);
+        assert!(nodes.rested().is_empty(), "it is being tried");
+        assert_eq!(nodes.ranked(7)[2], 1, "and comes last meanwhile");
+        nodes.answered(1);
+        assert!(nodes.rested().is_empty(), "it needs no rest");
     }
 }

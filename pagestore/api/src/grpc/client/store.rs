@@ -139,7 +139,7 @@ impl PageStore for Client {
             .first()
             .map_or(0, |participant| participant.snapshot.database.get());
         let bearer = self.options.bearer.clone();
-        let answer = self.call(key, Repeat::Safe, move |channel| {
+        let answer = self.call(key, Repeat::Tracked, move |channel| {
             let request = super::authorized(message.clone(), bearer.as_ref());
             async move { Ok(transactions(channel).commit(request).await?.into_inner()) }
         });
