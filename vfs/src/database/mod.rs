@@ -62,7 +62,7 @@ enum Known {
     Nothing,
     /// This state, which lacks nothing that was committed before the moment.
     State(Snapshot, Instant),
-    /// That the last snapshot has lost, so that only the newest will do.
+    /// That the last snapshot has lost, or is of another time, so that only the newest will do.
     Overtaken,
 }
 

@@ -51,7 +51,7 @@ impl Database {
         // What SQLite has in its cache is of another time, and so is what is known of changes.
         self.show_change();
         self.since = None;
-        self.known = Known::Nothing;
+        self.known = Known::Overtaken;
         Ok(())
     }
 }
