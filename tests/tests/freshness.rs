@@ -24,6 +24,17 @@ fn number() -> (TestStore, Connection) {
     (store, db)
 }
 
+/// A store with a number in each of two databases, and a connection that writes both.
+fn two_numbers() -> (TestStore, Connection) {
+    let store = TestStore::new();
+    let db = connect(&store, "");
+    let schema = "CREATE TABLE main.t (n); INSERT INTO main.t VALUES (0);
+                  CREATE TABLE other.t (n); INSERT INTO other.t VALUES (0)";
+    let sql = format!("{}; {schema}", attach(&store.path(), "b"));
+    db.execute_batch(&sql).expect("two tables");
+    (store, db)
+}
+
 fn connect(store: &TestStore, parameters: &str) -> Connection {
     let db = store.try_connect("a", parameters).expect("it works");
     db.busy_timeout(Duration::from_mins(1)).expect("it works");
@@ -104,15 +115,7 @@ fn after_an_own_commit_transactions_begin_at_it() {
 
 #[test]
 fn a_conflict_over_what_was_only_read_is_not_met_again_either() {
-    let store = TestStore::new();
-    let writer = connect(&store, "");
-    writer.execute_batch(&attach(&store.path(), "b")).unwrap();
-    writer
-        .execute_batch(
-            "CREATE TABLE main.t (n); INSERT INTO main.t VALUES (0);
-             CREATE TABLE other.t (n); INSERT INTO other.t VALUES (0)",
-        )
-        .unwrap();
+    let (store, writer) = two_numbers();
     let db = connect(&store, "");
     let other = store.uri("b", HOUR);
     db.execute_batch(&format!("ATTACH '{other}' AS other"))
@@ -129,15 +132,7 @@ fn a_conflict_over_what_was_only_read_is_not_met_again_either() {
 
 #[test]
 fn what_an_earlier_moment_left_in_the_cache_is_not_taken_for_newer() {
-    let store = TestStore::new();
-    let writer = connect(&store, "");
-    writer.execute_batch(&attach(&store.path(), "b")).unwrap();
-    writer
-        .execute_batch(
-            "CREATE TABLE main.t (n); INSERT INTO main.t VALUES (0);
-             CREATE TABLE other.t (n); INSERT INTO other.t VALUES (0)",
-        )
-        .unwrap();
+    let (store, writer) = two_numbers();
     let db = connect(&store, HOUR);
     db.execute_batch(&attach(&store.path(), "b")).unwrap();
     assert_eq!(integer(&db, "SELECT n FROM main.t"), 0);
