@@ -17,6 +17,16 @@ pub struct Limits {
     pub streams_per_connection: u32,
     /// Most connections.
     pub connections: usize,
+    /// For how long a new connection may take to say that it speaks TLS, and HTTP/2.
+    pub handshake: Duration,
+    /// Most answers, or parts of them of some 256 KiB, on the way over one connection.
+    pub replies_per_connection: usize,
+    /// Most of them in the node.
+    pub replies: usize,
+    /// For how long an answer waits for its client to take others. Then the connection is closed.
+    pub stall: Duration,
+    /// For how long a request may take to come and to be answered.
+    pub request: Duration,
     /// For how long a shutdown waits for requests under way.
     pub shutdown: Duration,
 }
@@ -30,6 +40,11 @@ impl Default for Limits {
             waiting: 1024,
             streams_per_connection: 1024,
             connections: 20_000,
+            handshake: Duration::from_secs(10),
+            replies_per_connection: 128,
+            replies: 2048,
+            stall: Duration::from_secs(30),
+            request: Duration::from_secs(120),
             shutdown: Duration::from_secs(30),
         }
     }

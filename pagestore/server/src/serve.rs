@@ -5,16 +5,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tonic::transport::server::{Router, TcpIncoming};
+use tokio::sync::Semaphore;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::server::Router;
 use verso_pagestore::PageStore;
 use verso_pagestore::grpc::proto;
 use verso_pagestore::grpc::proto::admin_server::AdminServer;
 use verso_pagestore::grpc::proto::page_store_server::PageStoreServer;
 
-use crate::Limits;
+use crate::access::Access;
 use crate::admin::Administration;
+use crate::incoming::incoming;
+use crate::outbox::counted;
 use crate::service::Transactions;
 use crate::work::Work;
+use crate::{Limits, Security, Tls};
 
 /// A node could not serve.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +46,7 @@ pub struct Server {
     address: SocketAddr,
     router: Router,
     limits: Limits,
+    tls: Option<Tls>,
 }
 
 impl Server {
@@ -52,16 +58,20 @@ impl Server {
         address: SocketAddr,
         store: Arc<dyn PageStore>,
         limits: Limits,
+        security: Security,
     ) -> Result<Self, ServeError> {
         let refused = |reason| ServeError::Listen { address, reason };
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        let router = router(&Work::new(store, &limits), &limits).await?;
+        let work = Work::new(store, &limits);
+        let access = Access::new(security.tokens, work.clone());
+        let router = router(&work, &access, &limits).await?;
         Ok(Self {
             listener,
             address,
             router,
             limits,
+            tls: security.tls,
         })
     }
 
@@ -82,8 +92,7 @@ impl Server {
             // Nobody waits for it any more if the listener has failed.
             let _ = told.send(());
         };
-        // Answers are small, and nobody is to wait for their acknowledgement.
-        let incoming = TcpIncoming::from(self.listener).with_nodelay(Some(true));
+        let incoming = incoming(self.listener, self.tls, &self.limits);
         let serving = self.router.serve_with_incoming_shutdown(incoming, shutdown);
         let deadline = async {
             if end.await.is_ok() {
@@ -102,7 +111,7 @@ impl Server {
     }
 }
 
-async fn router(work: &Work, limits: &Limits) -> Result<Router, ServeError> {
+async fn router(work: &Work, access: &Access, limits: &Limits) -> Result<Router, ServeError> {
     let transactions = Transactions {
         work: work.clone(),
         limits: limits.clone(),
@@ -116,6 +125,13 @@ async fn router(work: &Work, limits: &Limits) -> Result<Router, ServeError> {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .map_err(|error| ServeError::Setup(error.to_string()))?;
+    let transactions =
+        PageStoreServer::new(transactions).max_decoding_message_size(limits.message_bytes);
+    let administration =
+        AdminServer::new(administration).max_decoding_message_size(limits.message_bytes);
+    let transactions = InterceptedService::new(transactions, access.clone());
+    let administration = InterceptedService::new(administration, access.clone());
+    let replies = Arc::new(Semaphore::new(limits.replies));
     let router = tonic::transport::Server::builder()
         .max_concurrent_streams(limits.streams_per_connection)
         .http2_keepalive_interval(Some(std::time::Duration::from_secs(10)))
@@ -123,11 +139,7 @@ async fn router(work: &Work, limits: &Limits) -> Result<Router, ServeError> {
         .initial_connection_window_size(8 << 20)
         .add_service(health_service)
         .add_service(reflection)
-        .add_service(
-            PageStoreServer::new(transactions).max_decoding_message_size(limits.message_bytes),
-        )
-        .add_service(
-            AdminServer::new(administration).max_decoding_message_size(limits.message_bytes),
-        );
+        .add_service(counted(transactions, &replies, limits))
+        .add_service(counted(administration, &replies, limits));
     Ok(router)
 }

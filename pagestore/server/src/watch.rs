@@ -12,6 +12,8 @@ use tonic::{Status, Streaming};
 use verso_pagestore::grpc::proto;
 use verso_pagestore::{Begun, Changes, DatabaseName, Since};
 
+use crate::access::Caller;
+use crate::auth::Right;
 use crate::service::{bounded, name};
 use crate::work::Work;
 
@@ -27,6 +29,7 @@ pub(crate) type Replies = Pin<Box<dyn Stream<Item = Result<proto::WatchReply, St
 /// One client that watches one database.
 struct Watcher {
     work: Work,
+    caller: Caller,
     name: DatabaseName,
     since: Option<Since>,
     replies: mpsc::Sender<Result<proto::WatchReply, Status>>,
@@ -35,6 +38,7 @@ struct Watcher {
 /// Begins a watch, whose first message says of which database.
 pub(crate) async fn watch(
     work: Work,
+    caller: Caller,
     mut requests: Streaming<proto::WatchRequest>,
 ) -> Result<Replies, Status> {
     let first = requests.next().await.transpose()?;
@@ -42,6 +46,7 @@ pub(crate) async fn watch(
     let (replies, receiver) = mpsc::channel(MOST_REPLIES);
     let mut watcher = Watcher {
         work,
+        caller,
         name: name(first.name)?,
         since: first.since.map(TryInto::try_into).transpose()?,
         replies,
@@ -84,6 +89,8 @@ impl Watcher {
 
     /// Looks at the store, and tells what is new, or what was probed.
     async fn tell(&mut self, probe: Option<u64>) -> Result<(), Status> {
+        // The token may be taken away meanwhile.
+        self.caller.may(Right::Read, &self.name)?;
         let (name, since) = (self.name.clone(), self.since);
         let Begun { snapshot, changes } = self
             .work
