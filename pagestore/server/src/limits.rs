@@ -44,7 +44,7 @@ impl Default for Limits {
             replies_per_connection: 128,
             replies: 2048,
             stall: Duration::from_secs(30),
-            request: Duration::from_secs(120),
+            request: Duration::from_mins(2),
             shutdown: Duration::from_secs(30),
         }
     }

@@ -173,11 +173,11 @@ struct CountedBody {
 
 impl CountedBody {
     /// Ends the answer with a status.
-    fn end(&mut self, status: &Status) -> Option<Result<Frame<Bytes>, Status>> {
+    fn end(&mut self, status: &Status) -> Result<Frame<Bytes>, Status> {
         self.has_ended = true;
         let mut trailers = http::HeaderMap::new();
         let added = status.add_header(&mut trailers);
-        Some(added.map(|()| Frame::trailers(trailers)))
+        added.map(|()| Frame::trailers(trailers))
     }
 }
 
@@ -210,7 +210,7 @@ impl http_body::Body for CountedBody {
                 Place::None => this.place = Place::Taking(Box::pin(this.places.clone().take())),
                 Place::Taking(taking) => match ready!(taking.as_mut().poll(context)) {
                     Ok(taken) => this.place = Place::Taken(taken),
-                    Err(status) => return Poll::Ready(this.end(&status)),
+                    Err(status) => return Poll::Ready(Some(this.end(&status))),
                 },
                 Place::Taken(_) => break,
             }

@@ -1,15 +1,11 @@
 //! Clients that mean harm: the node lives, its memory is bounded, and it serves others.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use tonic::Code;
 use verso_pagestore::grpc::proto;
-use verso_pagestore::{
-    DatabaseId, DatabaseName, PageCount, PageNumber, PageSize, PageStore as _, PageWrite, StoreUrl,
-};
 use verso_server::{Limits, Security};
 
 use crate::nodes::{Asker, channel, start, store};
@@ -27,11 +23,11 @@ async fn what_is_too_large_or_makes_no_sense_is_refused() {
     let mut asker = Asker::new(channel(address).await);
     let page = proto::PageWrite {
         number: 1,
-        page: vec![0; 2 << 20],
+        page: vec![0; 2 << 20].into(),
     };
     let stage = proto::StageRequest {
         database: 1,
-        commit: vec![1; 16],
+        commit: vec![1; 16].into(),
         writes: vec![page],
     };
     assert_eq!(
@@ -39,8 +35,8 @@ async fn what_is_too_large_or_makes_no_sense_is_refused() {
         Code::OutOfRange
     );
     let mut snapshot = proto::Snapshot {
-        version: vec![0; 10],
-        commit: vec![0; 16],
+        version: vec![0; 10].into(),
+        commit: vec![0; 16].into(),
         page_size: 512,
         page_count: 9000,
         ..Default::default()
@@ -58,6 +54,12 @@ async fn what_is_too_large_or_makes_no_sense_is_refused() {
     snapshot.version.clear();
     let status = asker.store.read(read(snapshot, 1)).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_message_is_refused_and_others_are_served() {
+    let address = start(store(), Limits::default(), Security::default()).await;
+    let mut asker = Asker::new(channel(address).await);
     // A message of another kind, and bytes that are no message at all.
     let path = || tonic::codegen::http::uri::PathAndQuery::from_static("/verso.v1.Admin/Info");
     let mut grpc = tonic::client::Grpc::new(channel(address).await);
@@ -65,7 +67,7 @@ async fn what_is_too_large_or_makes_no_sense_is_refused() {
     let codec = tonic_prost::ProstCodec::<proto::StageRequest, proto::InfoReply>::default();
     let nonsense = proto::StageRequest {
         database: u64::MAX,
-        commit: vec![255; 9],
+        commit: vec![255; 9].into(),
         writes: vec![],
     };
     let status = grpc
@@ -123,151 +125,4 @@ async fn too_many_connections_and_slow_ones_are_closed() {
         asker.begin("", "none").await.unwrap_err().code(),
         Code::NotFound
     );
-}
-
-/// A node of its own process.
-struct Node {
-    process: Child,
-    address: SocketAddr,
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl Node {
-    fn start(store: &std::path::Path) -> Self {
-        let program = std::env::current_exe().unwrap();
-        let command = program.ancestors().nth(2).unwrap().join("verso");
-        assert!(
-            command.exists(),
-            "{} is missing: cargo build -p verso-cli",
-            command.display()
-        );
-        let mut process = Command::new(command)
-            .arg(format!("--store=sqlite:{}", store.display()))
-            .args(["serve", "--listen=127.0.0.1:0"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let address = line.trim().rsplit_once('/').unwrap().1.parse().unwrap();
-        Self { process, address }
-    }
-
-    /// Resident memory in MiB.
-    fn memory(&self) -> u64 {
-        let status =
-            std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmRSS:"))
-            .unwrap();
-        line.split_whitespace()
-            .nth(1)
-            .unwrap()
-            .parse::<u64>()
-            .unwrap()
-            >> 10
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_idle_connections() {
-    // The node inherits the limit.
-    rlimit::increase_nofile_limit(30_000).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let node = Node::start(&folder.path().join("verso.db"));
-    let before = node.memory();
-    let mut idle = Vec::new();
-    for _ in 0..10_000 {
-        let mut stream = TcpStream::connect(node.address).unwrap();
-        stream.write_all(HELLO).unwrap();
-        idle.push(stream);
-    }
-    let mut asker = Asker::new(channel(node.address).await);
-    assert_eq!(
-        asker.begin("", "none").await.unwrap_err().code(),
-        Code::NotFound
-    );
-    let grown = node.memory() - before;
-    println!("{grown} MiB for 10 000 idle connections");
-    assert!(grown < 512, "{grown} MiB");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_asks_for_much_and_reads_nothing() {
-    const PAGES: u32 = 1024;
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("verso.db");
-    let (name, id) = (DatabaseName::new("big").unwrap(), DatabaseId::new(5));
-    {
-        let store = verso_engine::open(&StoreUrl::Sqlite(path.clone())).unwrap();
-        store.load_begin(&name, id).unwrap();
-        let mut number = 0_u32;
-        let noise = || {
-            number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            number.to_be_bytes()[0]
-        };
-        let page: Vec<u8> = std::iter::repeat_with(noise).take(4096).collect();
-        let write = |number| PageWrite {
-            number: PageNumber::new(number).unwrap(),
-            page: page.clone().into(),
-        };
-        let pages: Vec<_> = (1..=PAGES).map(write).collect();
-        store.load_pages(id, &pages).unwrap();
-        store
-            .load_finish(
-                id,
-                &name,
-                PageSize::new(4096).unwrap(),
-                PageCount::new(PAGES),
-            )
-            .unwrap();
-    }
-    let node = Node::start(&path);
-    let before = node.memory();
-    let snapshot = Asker::new(channel(node.address).await)
-        .begin("", "big")
-        .await
-        .unwrap();
-    // Windows as wide as they get, so that only the node bounds what is on the way.
-    let endpoint =
-        tonic::transport::Channel::from_shared(format!("http://{}", node.address)).unwrap();
-    let wide = endpoint
-        .initial_stream_window_size(65_536)
-        .initial_connection_window_size((1_u32 << 31) - 1);
-    let greedy = Asker::new(wide.connect().await.unwrap());
-    // 1000 requests for 16 MiB each, which nobody reads.
-    let asking = (0..1000).map(|_| {
-        let (mut asker, snapshot) = (greedy.clone(), snapshot.clone());
-        tokio::spawn(async move {
-            let pages = (0..4096).map(|page| page % PAGES + 1).collect();
-            let read = proto::ReadRequest {
-                snapshot: Some(snapshot),
-                pages,
-            };
-            let answer = asker.store.read(read).await;
-            tokio::time::sleep(Duration::from_secs(20)).await;
-            drop(answer);
-        })
-    });
-    let asking: Vec<_> = asking.collect();
-    let mut most = 0;
-    for _ in 0..50 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        most = most.max(node.memory().saturating_sub(before));
-    }
-    println!("{most} MiB for a client that reads nothing");
-    assert!(most < 300, "{most} MiB");
-    let mut other = Asker::new(channel(node.address).await);
-    let answer = tokio::time::timeout(Duration::from_secs(5), other.begin("", "big")).await;
-    assert!(answer.unwrap().is_ok());
-    asking.into_iter().for_each(|task| task.abort());
 }

@@ -40,7 +40,13 @@ pub(crate) async fn channel(address: SocketAddr) -> Channel {
 /// An entry of a file of tokens.
 pub(crate) fn entry(token: &str, patterns: &str, access: &str) -> String {
     let digest = Sha256::digest(token.as_bytes());
-    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest: [u8; 32] = digest.into();
+    let number = |half: &[u8]| u128::from_be_bytes(half.try_into().unwrap());
+    let hex = format!(
+        "{:032x}{:032x}",
+        number(&digest[..16]),
+        number(&digest[16..])
+    );
     format!(
         "[[token]]\nname = 'of {access}'\nsha256 = '{hex}'\ndatabases = [{patterns}]\naccess = '{access}'\n"
     )
