@@ -77,7 +77,7 @@ async fn accept(listener: TcpListener, tls: Option<Tls>, limits: Limits, sender:
             let connection = Connection {
                 transport,
                 preface: Some((0, Box::pin(sleep(limits.handshake)))),
-                outbox: Outbox::new(limits.replies_per_connection),
+                outbox: Outbox::new(&limits),
                 _place: place,
             };
             // Nobody serves it any more at the shutdown.

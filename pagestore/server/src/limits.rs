@@ -19,6 +19,10 @@ pub struct Limits {
     pub connections: usize,
     /// For how long a new connection may take to say that it speaks TLS, and HTTP/2.
     pub handshake: Duration,
+    /// Most bytes of requests that are not answered, over one connection.
+    pub request_bytes_per_connection: usize,
+    /// Most of them in the node.
+    pub request_bytes: usize,
     /// Most answers, or parts of them of some 256 KiB, on the way over one connection.
     pub replies_per_connection: usize,
     /// Most of them in the node.
@@ -41,6 +45,8 @@ impl Default for Limits {
             streams_per_connection: 1024,
             connections: 20_000,
             handshake: Duration::from_secs(10),
+            request_bytes_per_connection: 64 << 20,
+            request_bytes: 512 << 20,
             replies_per_connection: 128,
             replies: 2048,
             stall: Duration::from_secs(30),

@@ -19,6 +19,7 @@ use tonic::codegen::{Service, http};
 use tonic::server::NamedService;
 
 use crate::Limits;
+use crate::inbox::{self, Room, Rooms, RoomyBody, WatchBody};
 
 /// Answers that last, and are small. They take no place.
 const WATCH: &str = "/verso.v1.PageStore/Watch";
@@ -27,13 +28,16 @@ const WATCH: &str = "/verso.v1.PageStore/Watch";
 #[derive(Debug)]
 pub(crate) struct Outbox {
     places: Arc<Semaphore>,
+    /// For what the client sends.
+    room: Room,
     is_stuck: AtomicBool,
 }
 
 impl Outbox {
-    pub(crate) fn new(places: usize) -> Arc<Self> {
+    pub(crate) fn new(limits: &Limits) -> Arc<Self> {
         Arc::new(Self {
-            places: Arc::new(Semaphore::new(places)),
+            places: Arc::new(Semaphore::new(limits.replies_per_connection)),
+            room: Room::new(limits.request_bytes_per_connection),
             is_stuck: AtomicBool::new(false),
         })
     }
@@ -82,25 +86,43 @@ impl Places {
     }
 }
 
-/// A service whose answers are counted.
+/// A service whose requests and answers are counted.
 #[derive(Clone)]
 pub(crate) struct Counted<S> {
     service: S,
     places: Places,
+    room: Room,
     request: Duration,
 }
 
-/// The places in a node, for its services.
-pub(crate) fn counted<S>(service: S, node: &Arc<Semaphore>, limits: &Limits) -> Counted<S> {
-    let places = Places {
-        connection: None,
-        node: Arc::clone(node),
-        patience: limits.stall,
-    };
-    Counted {
-        service,
-        places,
-        request: limits.request,
+/// The places and the room in a node, for its services.
+pub(crate) struct Bounds {
+    places: Places,
+    room: Room,
+    request: Duration,
+}
+
+impl Bounds {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            places: Places {
+                connection: None,
+                node: Arc::new(Semaphore::new(limits.replies)),
+                patience: limits.stall,
+            },
+            room: Room::new(limits.request_bytes),
+            request: limits.request,
+        }
+    }
+
+    /// A service within these bounds.
+    pub(crate) fn around<S>(&self, service: S) -> Counted<S> {
+        Counted {
+            service,
+            places: self.places.clone(),
+            room: self.room.clone(),
+            request: self.request,
+        }
     }
 }
 
@@ -127,11 +149,20 @@ where
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         if request.uri().path() == WATCH {
+            let request = request.map(|body| Body::new(WatchBody::new(body)));
             let answer = self.service.call(request);
             return Box::pin(async move { Ok(answer.await?.map(Body::new)) });
         }
         let mut places = self.places.clone();
         places.connection = request.extensions().get::<Arc<Outbox>>().cloned();
+        let of_connection = places.connection.iter().map(|outbox| outbox.room.clone());
+        let rooms = Rooms {
+            rooms: of_connection.chain([self.room.clone()]).collect(),
+            patience: places.patience,
+        };
+        let has_room = inbox::Taken::default();
+        let request =
+            request.map(|body| Body::new(RoomyBody::new(body, rooms, Arc::clone(&has_room))));
         // The one that is ready is taken, as `Service` asks for.
         let fresh = self.service.clone();
         let mut service = std::mem::replace(&mut self.service, fresh);
@@ -145,6 +176,7 @@ where
                 let late = "the request took too long to come or to be answered";
                 return Ok(Status::deadline_exceeded(late).into_http());
             };
+            drop(has_room);
             Ok(answer?.map(|body| {
                 Body::new(CountedBody {
                     body: Body::new(body),

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::Router;
 use verso_pagestore::PageStore;
@@ -16,7 +15,7 @@ use verso_pagestore::grpc::proto::page_store_server::PageStoreServer;
 use crate::access::Access;
 use crate::admin::Administration;
 use crate::incoming::incoming;
-use crate::outbox::counted;
+use crate::outbox::Bounds;
 use crate::service::Transactions;
 use crate::work::Work;
 use crate::{Limits, Security, Tls};
@@ -131,15 +130,17 @@ async fn router(work: &Work, access: &Access, limits: &Limits) -> Result<Router,
         AdminServer::new(administration).max_decoding_message_size(limits.message_bytes);
     let transactions = InterceptedService::new(transactions, access.clone());
     let administration = InterceptedService::new(administration, access.clone());
-    let replies = Arc::new(Semaphore::new(limits.replies));
+    let bounds = Bounds::new(limits);
     let router = tonic::transport::Server::builder()
         .max_concurrent_streams(limits.streams_per_connection)
         .http2_keepalive_interval(Some(std::time::Duration::from_secs(10)))
-        .initial_stream_window_size(2 << 20)
-        .initial_connection_window_size(8 << 20)
-        .add_service(health_service)
-        .add_service(reflection)
-        .add_service(counted(transactions, &replies, limits))
-        .add_service(counted(administration, &replies, limits));
+        // What a client may send before anybody looks at it.
+        .initial_stream_window_size(256 << 10)
+        .initial_connection_window_size(1 << 20)
+        // These two need no token, and what they are asked is short.
+        .add_service(health_service.max_decoding_message_size(1 << 10))
+        .add_service(reflection.max_decoding_message_size(4 << 10))
+        .add_service(bounds.around(transactions))
+        .add_service(bounds.around(administration));
     Ok(router)
 }

@@ -4,7 +4,12 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use tonic::Code;
+use tokio::task::JoinHandle;
+use tokio_stream::StreamExt as _;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status};
+use tonic_prost::ProstCodec;
 use verso_pagestore::grpc::proto;
 use verso_server::{Limits, Security};
 
@@ -61,17 +66,17 @@ async fn what_is_no_message_is_refused_and_others_are_served() {
     let address = start(store(), Limits::default(), Security::default()).await;
     let mut asker = Asker::new(channel(address).await);
     // A message of another kind, and bytes that are no message at all.
-    let path = || tonic::codegen::http::uri::PathAndQuery::from_static("/verso.v1.Admin/Info");
+    let path = || PathAndQuery::from_static("/verso.v1.Admin/Info");
     let mut grpc = tonic::client::Grpc::new(channel(address).await);
     grpc.ready().await.unwrap();
-    let codec = tonic_prost::ProstCodec::<proto::StageRequest, proto::InfoReply>::default();
+    let codec = ProstCodec::<proto::StageRequest, proto::InfoReply>::default();
     let nonsense = proto::StageRequest {
         database: u64::MAX,
         commit: vec![255; 9].into(),
         writes: vec![],
     };
     let status = grpc
-        .unary(tonic::Request::new(nonsense), path(), codec)
+        .unary(Request::new(nonsense), path(), codec)
         .await
         .unwrap_err();
     assert!(
@@ -125,4 +130,79 @@ async fn too_many_connections_and_slow_ones_are_closed() {
         asker.begin("", "none").await.unwrap_err().code(),
         Code::NotFound
     );
+}
+
+/// A request of about this many KiB that stages nothing.
+fn stage(kibibytes: usize) -> proto::StageRequest {
+    proto::StageRequest {
+        database: 1,
+        commit: vec![0; kibibytes << 10].into(),
+        writes: Vec::new(),
+    }
+}
+
+/// Asks to stage with a request that has come, and never ends. Its answer.
+fn never_ends(channel: Channel, kibibytes: usize) -> JoinHandle<Result<(), Status>> {
+    tokio::spawn(async move {
+        let path = PathAndQuery::from_static("/verso.v1.PageStore/Stage");
+        let codec = ProstCodec::<proto::StageRequest, proto::StageReply>::default();
+        let mut grpc = tonic::client::Grpc::new(channel);
+        grpc.ready().await.unwrap();
+        let messages = tokio_stream::once(stage(kibibytes)).chain(tokio_stream::pending());
+        let answer = grpc.client_streaming(Request::new(messages), path, codec);
+        answer.await.map(drop)
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_do_not_end_fill_their_own_connection_only() {
+    let limits = Limits {
+        request_bytes_per_connection: 300 << 10,
+        stall: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    let address = start(store(), limits, Security::default()).await;
+    let full = channel(address).await;
+    let asking = never_ends(full.clone(), 200);
+    // What is refused for what it says has come whole.
+    let said =
+        |mut asker: Asker| async move { asker.store.stage(stage(200)).await.unwrap_err().code() };
+    let mut waited = 0;
+    while said(Asker::new(full.clone())).await != Code::ResourceExhausted {
+        waited += 1;
+        assert!(waited < 1000, "the other request never came");
+    }
+    let other = Asker::new(channel(address).await);
+    assert_eq!(said(other).await, Code::InvalidArgument);
+    asking.abort();
+    while said(Asker::new(full.clone())).await != Code::InvalidArgument {
+        waited += 1;
+        assert!(waited < 1000, "its room is never given back");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_does_not_end_is_given_up() {
+    let limits = Limits {
+        request: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    let address = start(store(), limits, Security::default()).await;
+    let answer = never_ends(channel(address).await, 1).await.unwrap();
+    assert_eq!(answer.unwrap_err().code(), Code::DeadlineExceeded);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_of_watches_must_be_small() {
+    let address = start(store(), Limits::default(), Security::default()).await;
+    let mut asker = Asker::new(channel(address).await);
+    for (kibibytes, expected) in [(1, Code::InvalidArgument), (100, Code::OutOfRange)] {
+        let message = proto::WatchRequest {
+            name: "x".repeat(kibibytes << 10),
+            ..Default::default()
+        };
+        let messages = tokio_stream::once(message).chain(tokio_stream::pending());
+        let status = asker.store.watch(messages).await.unwrap_err();
+        assert_eq!(status.code(), expected, "{status}");
+    }
 }
