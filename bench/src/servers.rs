@@ -1,0 +1,90 @@
+//! The servers of a benchmark, in processes of their own: this program once more.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context as _, ensure};
+use tokio::net::TcpListener;
+use tonic::transport::server::TcpIncoming;
+use verso_pagestore::StoreUrl;
+use verso_server::{Limits, Security, Server};
+
+use crate::echo::Echo;
+
+const ANY: &str = "127.0.0.1:0";
+
+/// Which server.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// A node on this embedded store; without it the bare service
+    store: Option<PathBuf>,
+}
+
+/// Serves until standard input ends.
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let served = runtime.block_on(async {
+        match &args.store {
+            Some(store) => node(store).await,
+            None => bare().await,
+        }
+    });
+    let address = served?;
+    println!("{address}");
+    std::io::stdout().flush()?;
+    std::io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(())
+}
+
+async fn node(store: &Path) -> anyhow::Result<SocketAddr> {
+    let store = verso_engine::open(&StoreUrl::Sqlite(store.to_owned()))?;
+    let server = Server::bind(ANY.parse()?, store, Limits::default(), Security::default()).await?;
+    let address = server.address();
+    tokio::spawn(server.run(std::future::pending()));
+    Ok(address)
+}
+
+async fn bare() -> anyhow::Result<SocketAddr> {
+    let listener = TcpListener::bind(ANY).await?;
+    let address = listener.local_addr()?;
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let router = tonic::transport::Server::builder().add_service(Echo);
+    tokio::spawn(router.serve_with_incoming(incoming));
+    Ok(address)
+}
+
+/// A server that runs. It ends with this value.
+pub(crate) struct Running {
+    process: Child,
+    pub(crate) url: String,
+}
+
+impl Running {
+    /// Starts one: a node on this store, or the bare service.
+    pub(crate) fn start(store: Option<&Path>) -> anyhow::Result<Self> {
+        let mut process = Command::new(std::env::current_exe()?)
+            .arg("server")
+            .args(store)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let output = process.stdout.take().context("it is piped")?;
+        let mut address = String::new();
+        BufReader::new(output).read_line(&mut address)?;
+        ensure!(!address.is_empty(), "a server did not start");
+        let url = format!("http://{}", address.trim_end());
+        Ok(Self { process, url })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
