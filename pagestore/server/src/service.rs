@@ -36,7 +36,7 @@ pub(crate) fn name(text: String) -> Result<DatabaseName, Status> {
 
 /// The changes, unless they are too much to be sent.
 pub(crate) fn bounded(changes: Changes) -> Changes {
-    let size = |commit: &CommitPages| commit.pages.serialized_size() + 20;
+    let size = |commit: &CommitPages| commit.pages.serialized_size() + 40;
     if let Changes::Commits(commits) = &changes
         && commits.iter().map(size).sum::<usize>() > MOST_BYTES_OF_CHANGES
     {
