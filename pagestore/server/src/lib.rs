@@ -8,8 +8,10 @@ mod admin;
 mod limits;
 mod serve;
 mod service;
+mod warm;
 mod watch;
 mod work;
 
 pub use limits::Limits;
 pub use serve::{ServeError, Server};
+pub use warm::{CacheStatistics, Warm};

@@ -17,6 +17,8 @@ pub struct Limits {
     pub streams_per_connection: u32,
     /// Most connections.
     pub connections: usize,
+    /// Most bytes of the cache of pages and commits; 0 for none.
+    pub cache_bytes: u64,
     /// For how long a shutdown waits for requests under way.
     pub shutdown: Duration,
 }
@@ -30,6 +32,7 @@ impl Default for Limits {
             waiting: 1024,
             streams_per_connection: 1024,
             connections: 20_000,
+            cache_bytes: 256 << 20,
             shutdown: Duration::from_secs(30),
         }
     }

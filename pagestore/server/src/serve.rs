@@ -14,6 +14,7 @@ use verso_pagestore::grpc::proto::page_store_server::PageStoreServer;
 use crate::Limits;
 use crate::admin::Administration;
 use crate::service::Transactions;
+use crate::warm;
 use crate::work::Work;
 
 /// A node could not serve.
@@ -56,7 +57,7 @@ impl Server {
         let refused = |reason| ServeError::Listen { address, reason };
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        let router = router(&Work::new(store, &limits), &limits).await?;
+        let router = router(&Work::new(warm::warm(store, &limits), &limits), &limits).await?;
         Ok(Self {
             listener,
             address,
