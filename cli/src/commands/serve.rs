@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use verso_pagestore::{PageStore, StoreUrl};
 use verso_server::{Limits, Server};
 
+use crate::bytes;
 use crate::error::UsageError;
 use crate::store;
 
@@ -24,6 +25,9 @@ pub(crate) struct Args {
     /// Listen beyond this machine without TLS and tokens
     #[arg(long)]
     insecure: bool,
+    /// Memory for pages and the last commits of databases, such as 1GiB; 0 for none
+    #[arg(long, value_name = "BYTES", default_value = "256MiB", value_parser = bytes::parse)]
+    cache: u64,
 }
 
 /// Runs the command, until SIGINT or SIGTERM.
@@ -56,7 +60,11 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let server = Server::bind(args.listen, store, Limits::default()).await?;
+    let limits = Limits {
+        cache_bytes: args.cache,
+        ..Limits::default()
+    };
+    let server = Server::bind(args.listen, store, limits).await?;
     // Whoever started it on port 0 reads here which one it got.
     writeln!(out, "serving {url} at http://{}", server.address())?;
     out.flush()?;

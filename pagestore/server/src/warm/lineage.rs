@@ -184,3 +184,100 @@ impl Lineage {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use verso_pagestore::RoaringBitmap;
+
+    use super::*;
+
+    /// The state of a version and an id.
+    fn at(version: u64, id: u8) -> Position {
+        Position {
+            version: Version::from_commit(version, 0),
+            commit: CommitId::from_bytes([id; 16]),
+        }
+    }
+
+    fn commits(states: &[Position]) -> Changes {
+        let commit = |state: &Position| CommitPages {
+            version: state.version,
+            commit: state.commit,
+            pages: RoaringBitmap::from([1]),
+        };
+        Changes::Commits(states.iter().map(commit).collect())
+    }
+
+    fn learn(
+        lineage: &mut Lineage,
+        since: Option<Position>,
+        newest: Position,
+        changes: &Changes,
+    ) -> Learnt {
+        lineage.learn(News {
+            since,
+            newest,
+            changes,
+        })
+    }
+
+    fn starting_at(newest: Position) -> Lineage {
+        let news = News {
+            since: None,
+            newest,
+            changes: &Changes::Unknown,
+        };
+        Lineage::new(LineageNumber(1), usize::MAX, news)
+    }
+
+    #[test]
+    fn answers_may_come_in_another_order() {
+        let (one, two, three) = (at(1, 1), at(2, 2), at(3, 3));
+        let mut lineage = starting_at(one);
+        let since = Some(one);
+        let told = commits(&[two, three]);
+        assert_eq!(learn(&mut lineage, since, three, &told), Learnt::More);
+        let told = commits(&[two]);
+        assert_eq!(learn(&mut lineage, since, two, &told), Learnt::Nothing);
+        assert_eq!(
+            learn(&mut lineage, since, one, &commits(&[])),
+            Learnt::Nothing
+        );
+        assert_eq!(lineage.newest(), three);
+        let between = lineage.changes(one, two).expect("both are known");
+        assert_eq!(Changes::Commits(between), told);
+        assert_eq!(lineage.changes(three, two), None);
+    }
+
+    #[test]
+    fn another_past_breaks_the_run() {
+        let (one, two) = (at(1, 1), at(2, 2));
+        let run = || {
+            let mut lineage = starting_at(one);
+            learn(&mut lineage, Some(one), two, &commits(&[two]));
+            lineage
+        };
+        for (newest, changes) in [
+            // The version was given again, or another one was given instead.
+            (at(2, 7), commits(&[at(2, 7)])),
+            (at(3, 7), commits(&[at(2, 7), at(3, 7)])),
+            (at(3, 7), commits(&[at(3, 7)])),
+            // What is listed does not lead to the newest state.
+            (at(4, 7), commits(&[two, at(3, 7)])),
+            (at(4, 7), Changes::Unknown),
+            (at(4, 7), Changes::Diverged),
+        ] {
+            let learnt = learn(&mut run(), Some(one), newest, &changes);
+            assert_eq!(learnt, Learnt::Broken, "{newest:?} {changes:?}");
+        }
+        // Nothing follows for the run from what others know.
+        for since in [None, Some(at(1, 7)), Some(at(9, 9))] {
+            for changes in [commits(&[]), Changes::Unknown, Changes::Diverged] {
+                let learnt = learn(&mut run(), since, at(9, 9), &changes);
+                assert_eq!(learnt, Learnt::Nothing, "{since:?} {changes:?}");
+            }
+        }
+        assert!(!run().contains(at(2, 7)));
+        assert!(!run().contains(at(1, 7)));
+    }
+}

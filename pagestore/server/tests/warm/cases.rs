@@ -59,7 +59,7 @@ fn a_client_that_committed_elsewhere_is_answered_at_once() {
 
 #[test]
 fn as_many_commits_are_listed_as_the_store_lists() {
-    let world = World::new(64 << 20, HOUR);
+    let world = World::new(256 << 20, HOUR);
     filled(&*world.store(), "a", 2);
     let mut states = vec![since(&world.newest("a"))];
     for byte in 0..1010_u32 {

@@ -39,6 +39,17 @@ fn a_removal_that_the_node_hears_of_counts_at_once() {
 }
 
 #[test]
+fn a_removal_that_one_page_shows_counts_for_all() {
+    let world = World::new(1 << 20, HOUR);
+    filled(&*world.store(), "a", 4);
+    let snapshot = world.newest("a");
+    world.read(&snapshot, &[1, 2]).expect("it exists");
+    world.store().remove(&name("a")).expect("it exists");
+    world.read(&snapshot, &[3]).expect_err("it is gone");
+    world.read(&snapshot, &[1, 2]).expect_err("it is gone");
+}
+
+#[test]
 fn a_removal_through_the_node_counts_at_once() {
     let world = World::new(1 << 20, HOUR);
     filled(&*world.store(), "a", 4);
@@ -70,6 +81,7 @@ fn a_renamed_database_is_itself() {
 fn a_store_that_was_put_back_is_not_mixed_with_what_it_was() {
     let world = World::new(1 << 20, HOUR);
     filled(&*world.store(), "a", 4);
+    world.newest("a");
     world.save("old");
     commit(&*world.store(), "a", &[(2, 100)], 512, 4);
     commit(&*world.store(), "a", &[(3, 100)], 512, 4);
