@@ -6,6 +6,7 @@
 
 mod admin;
 mod limits;
+mod look;
 mod serve;
 mod service;
 mod warm;

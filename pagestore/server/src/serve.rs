@@ -107,6 +107,7 @@ async fn router(work: &Work, limits: &Limits) -> Result<Router, ServeError> {
     let transactions = Transactions {
         work: work.clone(),
         limits: limits.clone(),
+        lookers: Arc::default(),
     };
     let administration = Administration { work: work.clone() };
     let (health, health_service) = tonic_health::server::health_reporter();

@@ -1,6 +1,7 @@
 //! The service of transactions: begin, read, commit, and the writer lease.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
@@ -11,6 +12,7 @@ use verso_pagestore::{
     Moment, PageNumber, Since, Snapshot, Ticket, VersionedPage,
 };
 
+use crate::look::Lookers;
 use crate::work::Work;
 use crate::{Limits, watch};
 
@@ -24,6 +26,7 @@ const MOST_BYTES_OF_CHANGES: usize = 1 << 20;
 pub(crate) struct Transactions {
     pub(crate) work: Work,
     pub(crate) limits: Limits,
+    pub(crate) lookers: Arc<Lookers>,
 }
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -186,7 +189,7 @@ impl Service for Transactions {
         &self,
         request: Request<Streaming<proto::WatchRequest>>,
     ) -> Answer<Self::WatchStream> {
-        let replies = watch::watch(self.work.clone(), request.into_inner()).await?;
+        let replies = watch::watch(&self.work, &self.lookers, request.into_inner()).await?;
         Ok(Response::new(replies))
     }
 }

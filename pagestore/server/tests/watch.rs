@@ -171,6 +171,22 @@ fn news_are_pushed() {
 }
 
 #[test]
+fn all_who_watch_are_told() {
+    let node = Node::start();
+    let (other, clients) = (node.client(), [node.client(), node.client(), node.client()]);
+    create(&*other);
+    for byte in 1..5 {
+        let committed = commit(&*other, byte);
+        for client in &clients {
+            until(
+                || within(&**client, None, Version::MIN),
+                |recent| recent.begun.snapshot.version == committed.version,
+            );
+        }
+    }
+}
+
+#[test]
 fn what_the_client_has_seen_is_never_missing() {
     let node = Node::start();
     let (store, other) = (node.client(), node.client());

@@ -29,7 +29,7 @@ impl Random {
 
     pub(crate) fn pick<T: Copy>(&mut self, items: &[T]) -> T {
         let index = self.below(u32::try_from(items.len()).expect("few items"));
-        items[index as usize]
+        *items.get(index as usize).expect("it is below their number")
     }
 }
 
@@ -141,9 +141,7 @@ impl Run {
         if self.seen.is_empty() || self.random.below(5) == 0 {
             return None;
         }
-        let recent = self.seen.len().saturating_sub(8);
-        let from = if self.random.below(2) == 0 { recent } else { 0 };
-        let known = since(&self.random.pick(&self.seen[from..]));
+        let known = since(&self.state());
         Some(match self.random.below(12) {
             0 => Since {
                 commit: CommitId::from_bytes([7; 16]),
@@ -157,13 +155,21 @@ impl Run {
         })
     }
 
+    /// A state that somebody saw: mostly a recent one.
+    fn state(&mut self) -> Snapshot {
+        let is_recent = self.random.below(5) > 1;
+        let recent = self
+            .seen
+            .len()
+            .saturating_sub(if is_recent { 7 } else { self.seen.len() });
+        self.random.pick(self.seen.split_at(recent).1)
+    }
+
     fn read(&mut self, confirms: bool) {
         if self.seen.is_empty() {
             return;
         }
-        let recent = self.seen.len().saturating_sub(6);
-        let from = if self.random.below(3) > 0 { recent } else { 0 };
-        let snapshot = self.random.pick(&self.seen[from..]);
+        let snapshot = self.state();
         // Sometimes a page beyond the end.
         let most = snapshot.page_count.get() + u32::from(self.random.below(10) == 0);
         let many = self.random.below(6).min(most);
@@ -180,21 +186,21 @@ impl Run {
     /// Whether the store has the state.
     fn is_there(&self, snapshot: &Snapshot) -> bool {
         let moment = Moment::Version(snapshot.version);
-        self.names().iter().any(|name| {
+        names().iter().any(|name| {
             let there = self.world.store().snapshot_at(name, moment);
             there.is_ok_and(|there| since(&there) == since(snapshot))
         })
     }
 
     fn is_removed(&self, snapshot: &Snapshot) -> bool {
-        let names = self.names();
+        let names = names();
         !names.iter().any(|name| {
             let info = self.world.store().info(name);
             info.is_ok_and(|info| info.id == snapshot.database)
         })
     }
+}
 
-    fn names(&self) -> Vec<DatabaseName> {
-        NAMES.iter().map(|text| name(text)).collect()
-    }
+fn names() -> Vec<DatabaseName> {
+    NAMES.iter().map(|text| name(text)).collect()
 }
