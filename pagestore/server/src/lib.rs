@@ -2,7 +2,7 @@
 //!
 //! A node keeps no state that matters. Any number of nodes may serve one store, a client may ask
 //! any of them, and killing one loses nothing. A request goes `service` or `admin` (validated
-//! messages) → `work` (limits) → the page store.
+//! messages) → `work` (limits) → `warm` (what the node remembers) → the page store.
 
 mod admin;
 mod limits;

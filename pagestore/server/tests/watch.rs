@@ -165,6 +165,7 @@ fn news_are_pushed() {
             panic!("one commit: {commits:?}");
         };
         assert_eq!(only.version, committed.version);
+        assert_eq!(only.commit, pushed.begun.snapshot.commit);
         assert_eq!(only.pages, RoaringBitmap::from([1]));
         since = self::since(&pushed.begun.snapshot);
     }
