@@ -201,6 +201,23 @@ impl VfsError {
         Self::Unpublished(Box::new(self))
     }
 
+    /// As the failure of a later attempt at a commit, after one of which nobody knows. Only
+    /// refusals that are final tell what became of that.
+    pub(crate) fn after_an_unknown_attempt(self) -> Self {
+        let tells = !matches!(
+            self,
+            Self::Waited { .. }
+                | Self::Store(_)
+                | Self::Lease(LeaseError::Store(_))
+                | Self::Commit(CommitError::Store(_) | CommitError::Leased { .. })
+        );
+        if tells {
+            return self;
+        }
+        let reason = self.to_string();
+        Self::Commit(CommitError::Unknown { reason })
+    }
+
     /// With the place that an application must look at to correct it.
     pub(crate) fn set_by(self, place: &'static str) -> Self {
         Self::SetBy {
@@ -211,7 +228,12 @@ impl VfsError {
 
     /// As the failure of an open: while no node answers there is nothing to be busy with.
     pub(crate) fn at_open(self) -> Self {
-        if let Self::Begin(BeginError::Store(StoreError::Unreachable { .. })) = &self {
+        if let Self::Begin(BeginError::Store(error)) = &self
+            && matches!(
+                error,
+                StoreError::Unreachable { .. } | StoreError::Denied { .. }
+            )
+        {
             return Self::Unopened(Box::new(self));
         }
         self
@@ -220,31 +242,29 @@ impl VfsError {
     /// The result code that SQLite gets.
     pub(crate) fn code(&self) -> c_int {
         match self {
+            Self::Commit(error) => commit_code(error),
+            // To take a lease is to write.
+            Self::ReadOnly | Self::Lease(LeaseError::Store(StoreError::Denied { .. })) => {
+                sqlite::SQLITE_READONLY
+            }
             Self::Begin(BeginError::Store(error))
             | Self::Read(ReadError::Store(error))
-            | Self::Commit(CommitError::Store(error))
             | Self::Catalogue(CatalogueError::Store(error))
             | Self::Moment(MomentError::Store(error))
             | Self::Lease(LeaseError::Store(error))
             | Self::Store(error) => store_code(error),
             Self::Conflict(_)
-            | Self::Commit(CommitError::Conflict(_) | CommitError::LeaseLost { .. })
             | Self::Lease(LeaseError::Lost { .. })
             | Self::LeaseLost { .. }
             | Self::Overtaken
             | Self::Leased => sqlite::SQLITE_BUSY_SNAPSHOT,
             // After SQLITE_BUSY_SNAPSHOT a second RELEASE would succeed, with nothing committed.
-            Self::Commit(CommitError::Leased { .. }) | Self::Waited { .. } | Self::Release(_) => {
-                sqlite::SQLITE_BUSY
-            }
+            Self::Waited { .. } | Self::Release(_) => sqlite::SQLITE_BUSY,
             Self::Repeat(_) => sqlite::SQLITE_SCHEMA,
             Self::SetBy { error, .. } => error.code(),
             Self::OfSeveral(error) => code_of_several(error.code()),
-            Self::Commit(CommitError::TooLarge { .. }) | Self::TooManyPages(_) => {
-                sqlite::SQLITE_FULL
-            }
+            Self::TooManyPages(_) => sqlite::SQLITE_FULL,
             Self::Read(ReadError::Corrupt { .. }) => sqlite::SQLITE_CORRUPT,
-            Self::ReadOnly => sqlite::SQLITE_READONLY,
             // Not of the family of SQLITE_BUSY: no waiting helps.
             Self::SeveralStores { .. }
             | Self::AttachedTwice
@@ -274,12 +294,7 @@ impl VfsError {
                 | MomentError::NoSuchVersion { .. }
                 | MomentError::TooEarly { .. },
             ) => sqlite::SQLITE_CANTOPEN,
-            Self::Commit(
-                CommitError::Removed { .. }
-                | CommitError::Invalid { .. }
-                | CommitError::Unknown { .. },
-            )
-            | Self::Read(ReadError::Removed { .. })
+            Self::Read(ReadError::Removed { .. })
             | Self::Lease(LeaseError::Removed { .. })
             | Self::Thread(_)
             | Self::Unpublished(_)
@@ -310,10 +325,24 @@ const fn code_of_several(code: c_int) -> c_int {
     }
 }
 
+fn commit_code(error: &CommitError) -> c_int {
+    match error {
+        CommitError::Conflict(_) | CommitError::LeaseLost { .. } => sqlite::SQLITE_BUSY_SNAPSHOT,
+        CommitError::Leased { .. } => sqlite::SQLITE_BUSY,
+        CommitError::TooLarge { .. } => sqlite::SQLITE_FULL,
+        CommitError::Store(StoreError::Denied { .. }) => sqlite::SQLITE_READONLY,
+        CommitError::Store(error) => store_code(error),
+        CommitError::Removed { .. } | CommitError::Invalid { .. } | CommitError::Unknown { .. } => {
+            sqlite::SQLITE_IOERR
+        }
+    }
+}
+
 fn store_code(error: &StoreError) -> c_int {
     match error {
         StoreError::Unavailable { .. } | StoreError::NewerFormat { .. } => sqlite::SQLITE_CANTOPEN,
         StoreError::Busy { .. } | StoreError::Unreachable { .. } => sqlite::SQLITE_BUSY,
+        StoreError::Denied { .. } => sqlite::SQLITE_PERM,
         StoreError::Full { .. } => sqlite::SQLITE_FULL,
         StoreError::NotAStore { .. } => sqlite::SQLITE_NOTADB,
         StoreError::Damaged { .. } => sqlite::SQLITE_CORRUPT,

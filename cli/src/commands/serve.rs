@@ -2,12 +2,13 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use verso_pagestore::{PageStore, StoreUrl};
-use verso_server::{Limits, Server};
+use verso_server::{Limits, Security, Server, Tls, TlsFiles, Tokens};
 
 use crate::bytes;
 use crate::error::UsageError;
@@ -17,17 +18,68 @@ use crate::store;
 ///
 /// Any number of nodes may serve one store, on one machine or many. Clients name them all:
 /// --store http://HOST:PORT,HOST:PORT. A node keeps nothing that matters; ending it loses nothing.
+///
+/// SIGHUP makes a node read its files of tokens and certificates again. One that cannot be used is
+/// logged, and the old one stays in force.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The address to listen at
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4801")]
     listen: SocketAddr,
-    /// Listen beyond this machine without TLS and tokens
+    /// Serve only who has a token of this file, see docs/operations.md. Without it everybody may
+    /// do everything
+    #[arg(long, value_name = "FILE")]
+    tokens: Option<PathBuf>,
+    /// Speak TLS, with the certificate (chain) in this PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The private key of the certificate, a PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Take only clients with a certificate of an authority in this PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_client_ca: Option<PathBuf>,
+    /// Listen beyond this machine also without TLS or tokens
     #[arg(long)]
     insecure: bool,
     /// Memory for pages and the last commits of databases, such as 1GiB; 0 for none
     #[arg(long, value_name = "BYTES", default_value = "256MiB", value_parser = bytes::parse)]
     cache: u64,
+}
+
+impl Args {
+    /// Refuses to serve other machines without protection, unless that is wanted.
+    fn check(&self) -> Result<(), UsageError> {
+        let missing = match (&self.tls_cert, &self.tokens) {
+            (Some(_), Some(_)) => return Ok(()),
+            (None, Some(_)) => "TLS (--tls-cert and --tls-key)",
+            (Some(_), None) => "tokens (--tokens)",
+            (None, None) => "TLS (--tls-cert and --tls-key) and tokens (--tokens)",
+        };
+        if self.listen.ip().is_loopback() || self.insecure {
+            return Ok(());
+        }
+        let listen = self.listen;
+        Err(UsageError(format!(
+            "listening beyond this machine, at {listen}, needs {missing}, or else --insecure"
+        )))
+    }
+
+    fn security(&self) -> anyhow::Result<Security> {
+        let tokens = self.tokens.as_deref().map(Tokens::read).transpose()?;
+        let files = self.tls_cert.clone().zip(self.tls_key.clone());
+        let tls = files.map(|(certificate, key)| {
+            Tls::read(TlsFiles {
+                certificate,
+                key,
+                client_authorities: self.tls_client_ca.clone(),
+            })
+        });
+        Ok(Security {
+            tokens,
+            tls: tls.transpose()?,
+        })
+    }
 }
 
 /// Runs the command, until SIGINT or SIGTERM.
@@ -36,10 +88,7 @@ pub(crate) fn run(url: &StoreUrl, args: &Args, out: &mut dyn Write) -> anyhow::R
         let reason = "a node serves the store itself, not other nodes: give --store sqlite:PATH";
         return Err(UsageError(reason.to_owned()).into());
     }
-    if !args.listen.ip().is_loopback() && !args.insecure {
-        let reason = "listening beyond this machine needs TLS and tokens, or --insecure";
-        return Err(UsageError(reason.to_owned()).into());
-    }
+    args.check()?;
     tracing_subscriber::fmt()
         .with_writer(io::stderr)
         .with_max_level(tracing::Level::INFO)
@@ -64,9 +113,17 @@ async fn serve(
         cache_bytes: args.cache,
         ..Limits::default()
     };
-    let server = Server::bind(args.listen, store, limits).await?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let security = args.security()?;
+    let scheme = security.tls.as_ref().map_or("http", |_| "https");
+    let server = Server::bind(args.listen, store, limits, security.clone()).await?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            security.reload();
+        }
+    });
     // Whoever started it on port 0 reads here which one it got.
-    writeln!(out, "serving {url} at http://{}", server.address())?;
+    writeln!(out, "serving {url} at {scheme}://{}", server.address())?;
     out.flush()?;
     let shutdown = async move {
         tokio::select! {

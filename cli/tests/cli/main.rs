@@ -9,13 +9,19 @@ mod common;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod harmful_clients;
+#[cfg(test)]
 mod memory;
+#[cfg(test)]
+mod node;
 #[cfg(test)]
 mod refused_files;
 #[cfg(test)]
 mod refused_stores;
 #[cfg(test)]
 mod round_trip;
+#[cfg(test)]
+mod secured;
 #[cfg(test)]
 mod shell;
 #[cfg(test)]

@@ -23,6 +23,14 @@ pub enum StoreError {
         /// What was tried, and what came of it.
         reason: String,
     },
+    /// Its nodes do not let this client do what it asked for.
+    #[error("the store {store} refused: {reason}")]
+    Denied {
+        /// Its URL.
+        store: String,
+        /// What is not allowed, and what to do.
+        reason: String,
+    },
     /// It stayed busy for longer than a request may take.
     #[error("the store {store} stayed busy: {reason}; try again")]
     Busy {

@@ -315,6 +315,57 @@ fn unwritten(snapshot: &Snapshot, change: &Change, written: &RoaringBitmap) -> O
     } else {
         0
     };
-    let needed = (kept..change.page_count.get()).map(|page| page + 1);
-    needed.into_iter().find(|page| !written.contains(*page))
+    let (mut next, last) = (kept.checked_add(1)?, change.page_count.get());
+    let mut written = written.iter();
+    written.advance_to(next);
+    while next <= last {
+        match written.next_range() {
+            Some(run) if *run.start() <= next => next = run.end().checked_add(1)?,
+            _ => return Some(next),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use verso_pagestore::{PageCount, PageSize};
+
+    use super::*;
+
+    fn first_unwritten(kept: u32, count: u32, written: &RoaringBitmap) -> Option<u32> {
+        let page_size = PageSize::new(512).unwrap();
+        let snapshot = Snapshot {
+            database: DatabaseId::new(1),
+            version: Version::from_commit(1, 0),
+            commit: CommitId::from_bytes([0; 16]),
+            read_version: 0,
+            page_size: Some(page_size),
+            page_count: PageCount::new(kept),
+        };
+        let change = Change {
+            writes: Vec::new(),
+            staged: RoaringBitmap::new(),
+            page_size,
+            page_count: PageCount::new(count),
+        };
+        unwritten(&snapshot, &change, written)
+    }
+
+    #[test]
+    fn every_new_page_must_be_written() {
+        let written = RoaringBitmap::from_iter([1, 4, 5, 7]);
+        assert_eq!(first_unwritten(3, 3, &written), None);
+        assert_eq!(first_unwritten(5, 3, &written), None);
+        assert_eq!(first_unwritten(3, 5, &written), None);
+        assert_eq!(first_unwritten(4, 5, &written), None);
+        assert_eq!(first_unwritten(3, 6, &written), Some(6));
+        assert_eq!(first_unwritten(0, 5, &written), Some(2));
+        assert_eq!(first_unwritten(5, 9, &written), Some(6));
+        assert_eq!(first_unwritten(6, 9, &written), Some(8));
+        assert_eq!(first_unwritten(7, 9, &written), Some(8));
+        // Each of its pages would take a minute.
+        assert_eq!(first_unwritten(0, u32::MAX, &RoaringBitmap::full()), None);
+        assert_eq!(first_unwritten(u32::MAX, u32::MAX, &written), None);
+    }
 }

@@ -1,5 +1,7 @@
 //! The conflict check: pure functions over sets of pages.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::ops::RangeInclusive;
 
 use verso_pagestore::{CommitRecord, RoaringBitmap, Version};
@@ -14,44 +16,58 @@ pub(crate) fn find(commits: &[CommitRecord], reads: &RoaringBitmap) -> Option<(u
 }
 
 /// The pages of a set as at most `most` ranges: runs of neighbours, and where there are too
-/// many runs, those with the smallest gaps merged. Covers every page of the set.
+/// many runs, those with the smallest gaps merged. Covers every page of the set. Takes memory
+/// for the answer only: a set may come from anybody.
 pub(crate) fn ranges(pages: &RoaringBitmap, most: usize) -> Vec<RangeInclusive<u32>> {
-    let mut runs: Vec<RangeInclusive<u32>> = Vec::new();
-    for page in pages {
-        match runs.last_mut() {
-            Some(run) if run.end().checked_add(1) == Some(page) => *run = *run.start()..=page,
-            _ => runs.push(page..=page),
-        }
-    }
-    let Some(excess) = runs
-        .len()
-        .checked_sub(most.max(1))
-        .filter(|&excess| excess > 0)
-    else {
-        return runs;
+    let (Some(first), Some(last)) = (pages.min(), pages.max()) else {
+        return Vec::new();
     };
-    let mut gaps: Vec<u32> = gaps(&runs).collect();
-    let (_, &mut widest, _) = gaps.select_nth_unstable(excess - 1);
-    merge(&runs, widest)
+    let mut ranges = Vec::new();
+    let mut start = first;
+    for gap in widest_gaps(pages, most.saturating_sub(1)) {
+        ranges.push(start..=gap.before);
+        start = gap.after;
+    }
+    ranges.push(start..=last);
+    ranges
 }
 
-/// Distances between neighbouring runs.
-fn gaps(runs: &[RangeInclusive<u32>]) -> impl Iterator<Item = u32> {
-    runs.iter()
-        .zip(runs.iter().skip(1))
-        .map(|(run, next)| next.start() - run.end())
+/// Pages that are not in a set, between two that are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Gap {
+    width: u32,
+    before: u32,
+    after: u32,
 }
 
-/// Merges runs that are no further apart than `widest`.
-fn merge(runs: &[RangeInclusive<u32>], widest: u32) -> Vec<RangeInclusive<u32>> {
-    let mut merged: Vec<RangeInclusive<u32>> = Vec::new();
-    for run in runs {
-        match merged.last_mut() {
-            Some(last) if run.start() - last.end() <= widest => *last = *last.start()..=*run.end(),
-            _ => merged.push(run.clone()),
+/// The widest gaps of a set, from left to right.
+fn widest_gaps(pages: &RoaringBitmap, most: usize) -> Vec<Gap> {
+    let mut widest: BinaryHeap<Reverse<Gap>> = BinaryHeap::with_capacity(most + 1);
+    let mut pages = pages.iter();
+    let mut before: Option<u32> = None;
+    while let Some(run) = pages.next_range() {
+        let after = *run.start();
+        if let Some(before) = before.replace(*run.end())
+            && let width = after - before - 1
+            && width > 0
+        {
+            let gap = Gap {
+                width,
+                before,
+                after,
+            };
+            let is_wide = |Reverse(narrowest): &Reverse<Gap>| gap > *narrowest;
+            if widest.len() < most || widest.peek().is_some_and(is_wide) {
+                widest.push(Reverse(gap));
+            }
+            if widest.len() > most {
+                widest.pop();
+            }
         }
     }
-    merged
+    let mut gaps: Vec<Gap> = widest.into_iter().map(|Reverse(gap)| gap).collect();
+    gaps.sort_unstable_by_key(|gap| gap.before);
+    gaps
 }
 
 #[cfg(test)]
@@ -92,6 +108,8 @@ mod tests {
             ranges(&RoaringBitmap::from_iter([u32::MAX]), 1),
             [u32::MAX..=u32::MAX]
         );
+        // Each of its pages would take a minute.
+        assert_eq!(ranges(&RoaringBitmap::full(), 2), [0..=u32::MAX]);
     }
 
     proptest! {

@@ -3,8 +3,12 @@
 use tonic::{Request, Response, Status};
 use verso_pagestore::grpc::proto::admin_server::Admin as Service;
 use verso_pagestore::grpc::{optional_version, page_size, pages_from, proto};
-use verso_pagestore::{CommitRecord, DatabaseId, PageCount, RecordPosition};
+use verso_pagestore::{
+    CommitRecord, DatabaseId, LoadError, PageCount, RecordPosition, VerifyReport,
+};
 
+use crate::access::Caller;
+use crate::auth::Right;
 use crate::service::name;
 use crate::work::Work;
 
@@ -12,7 +16,7 @@ use crate::work::Work;
 const MOST_ITEMS: usize = 1000;
 
 /// About as many bytes of commit records are in one answer.
-const BYTES_OF_COMMITS: usize = 4 << 20;
+const BYTES_OF_COMMITS: usize = 256 << 10;
 
 /// The service.
 pub(crate) struct Administration {
@@ -49,14 +53,20 @@ fn shorten(commits: &mut Vec<CommitRecord>) -> bool {
 #[tonic::async_trait]
 impl Service for Administration {
     async fn create(&self, request: Request<proto::CreateRequest>) -> Answer<proto::CreateReply> {
+        let caller = Caller::of(&request)?;
         let message = request.into_inner();
         let (name, id) = (name(message.name)?, DatabaseId::new(message.database));
+        caller.may_name(Right::Write, &name)?;
         self.work.ask(move |store| store.create(&name, id)).await?;
         Ok(Response::new(proto::CreateReply {}))
     }
 
     async fn name_of(&self, request: Request<proto::NameOfRequest>) -> Answer<proto::NameOfReply> {
+        let caller = Caller::of(&request)?;
         let id = DatabaseId::new(request.into_inner().database);
+        if !caller.sees(Right::Read, id).await? {
+            return Ok(Response::new(proto::NameOfReply::default()));
+        }
         let name = self.work.ask(move |store| store.name_of(id)).await?;
         Ok(Response::new(proto::NameOfReply {
             name: name.map(|name| name.to_string()).unwrap_or_default(),
@@ -64,28 +74,44 @@ impl Service for Administration {
     }
 
     async fn list(&self, request: Request<proto::ListRequest>) -> Answer<proto::ListReply> {
+        let caller = Caller::of(&request)?;
         let message = request.into_inner();
         let after = (!message.after.is_empty()).then(|| name(message.after));
         let (after, limit) = (after.transpose()?, limit(message.limit));
-        let entries = self
-            .work
-            .ask(move |store| store.list(after.as_ref(), limit))
-            .await?;
+        let is_visible = caller.view()?;
+        let (mut after, mut databases, mut more) = (after, Vec::new(), limit > 0);
+        // A client that was told of more goes on behind the last entry, so there must be one.
+        while more && databases.is_empty() {
+            let last = after.take();
+            let entries = self
+                .work
+                .ask(move |store| store.list(last.as_ref(), MOST_ITEMS))
+                .await?;
+            more = entries.len() == MOST_ITEMS;
+            after = entries.last().map(|entry| entry.name.clone());
+            databases.extend(entries.into_iter().filter(|entry| is_visible(&entry.name)));
+        }
+        more |= databases.len() > limit;
+        databases.truncate(limit);
         Ok(Response::new(proto::ListReply {
-            more: entries.len() == limit,
-            databases: entries.into_iter().map(Into::into).collect(),
+            more,
+            databases: databases.into_iter().map(Into::into).collect(),
         }))
     }
 
     async fn info(&self, request: Request<proto::InfoRequest>) -> Answer<proto::InfoReply> {
+        let caller = Caller::of(&request)?;
         let name = name(request.into_inner().name)?;
+        caller.may(Right::Read, &name)?;
         let info = self.work.ask(move |store| store.info(&name)).await?;
         Ok(Response::new(info.into()))
     }
 
     async fn log(&self, request: Request<proto::LogRequest>) -> Answer<proto::LogReply> {
+        let caller = Caller::of(&request)?;
         let message = request.into_inner();
         let (name, limit) = (name(message.name)?, limit(message.limit));
+        caller.may(Right::Read, &name)?;
         let before = optional_version(&message.before)?;
         let mut commits = self
             .work
@@ -99,22 +125,37 @@ impl Service for Administration {
     }
 
     async fn rename(&self, request: Request<proto::RenameRequest>) -> Answer<proto::RenameReply> {
+        let caller = Caller::of(&request)?;
         let message = request.into_inner();
         let (from, to) = (name(message.from)?, name(message.to)?);
+        caller.may(Right::Admin, &from)?;
+        caller.may_name(Right::Admin, &to)?;
         self.work.ask(move |store| store.rename(&from, &to)).await?;
         Ok(Response::new(proto::RenameReply {}))
     }
 
     async fn remove(&self, request: Request<proto::RemoveRequest>) -> Answer<proto::RemoveReply> {
+        let caller = Caller::of(&request)?;
         let name = name(request.into_inner().name)?;
+        caller.may(Right::Admin, &name)?;
         self.work.ask(move |store| store.remove(&name)).await?;
         Ok(Response::new(proto::RemoveReply {}))
     }
 
     async fn verify(&self, request: Request<proto::VerifyRequest>) -> Answer<proto::VerifyReply> {
+        let caller = Caller::of(&request)?;
         let message = request.into_inner();
         let database = DatabaseId::new(message.database);
         let after: Option<RecordPosition> = message.after.map(TryInto::try_into).transpose()?;
+        if !caller.sees(Right::Read, database).await? {
+            let nothing = VerifyReport {
+                records: 0,
+                bytes: 0,
+                corrupt: Vec::new(),
+                last: None,
+            };
+            return Ok(Response::new(nothing.into()));
+        }
         let report = self
             .work
             .ask(move |store| store.verify(database, after))
@@ -126,8 +167,10 @@ impl Service for Administration {
         &self,
         request: Request<proto::LoadBeginRequest>,
     ) -> Answer<proto::LoadBeginReply> {
+        let caller = Caller::of(&request)?;
         let message = request.into_inner();
         let (name, id) = (name(message.name)?, DatabaseId::new(message.database));
+        caller.may_name(Right::Admin, &name)?;
         self.work
             .ask(move |store| store.load_begin(&name, id))
             .await?;
@@ -138,8 +181,11 @@ impl Service for Administration {
         &self,
         request: Request<proto::LoadPagesRequest>,
     ) -> Answer<proto::LoadPagesReply> {
+        let caller = Caller::of(&request)?;
         let message = request.into_inner();
         let database = DatabaseId::new(message.database);
+        let ended = LoadError::Ended { database };
+        caller.may_by_id(Right::Admin, database, ended).await?;
         let pages = pages_from(message.writes)?;
         self.work
             .ask(move |store| store.load_pages(database, &pages))
@@ -151,10 +197,14 @@ impl Service for Administration {
         &self,
         request: Request<proto::LoadFinishRequest>,
     ) -> Answer<proto::LoadFinishReply> {
+        let caller = Caller::of(&request)?;
         let message = request.into_inner();
         let database = DatabaseId::new(message.database);
         let (name, size) = (name(message.name)?, page_size(message.page_size)?);
         let count = PageCount::new(message.page_count);
+        let ended = LoadError::Ended { database };
+        caller.may_by_id(Right::Admin, database, ended).await?;
+        caller.may_name(Right::Admin, &name)?;
         let version = self
             .work
             .ask(move |store| store.load_finish(database, &name, size, count))
@@ -168,7 +218,10 @@ impl Service for Administration {
         &self,
         request: Request<proto::LoadAbortRequest>,
     ) -> Answer<proto::LoadAbortReply> {
+        let caller = Caller::of(&request)?;
         let database = DatabaseId::new(request.into_inner().database);
+        let ended = LoadError::Ended { database };
+        caller.may_by_id(Right::Admin, database, ended).await?;
         self.work
             .ask(move |store| store.load_abort(database))
             .await?;

@@ -1,18 +1,31 @@
 //! A page-store node: serves a store to clients on other machines, over gRPC.
 //!
 //! A node keeps no state that matters. Any number of nodes may serve one store, a client may ask
-//! any of them, and killing one loses nothing. A request goes `service` or `admin` (validated
-//! messages) → `work` (limits) → `warm` (what the node remembers) → the page store.
+//! any of them, and killing one loses nothing. A connection goes through `incoming`
+//! (limits, TLS), a request `outbox` and `inbox` (limits) → `access` (whose it is) → `service` or `admin`
+//! (validated messages, and what the caller may do) → `work` (limits) → `warm` (what the
+//! node remembers) → the page store.
 
+mod access;
 mod admin;
+mod auth;
+mod inbox;
+mod incoming;
 mod limits;
 mod look;
+mod outbox;
+mod read;
+mod security;
 mod serve;
 mod service;
+mod tls;
 mod warm;
 mod watch;
 mod work;
 
+pub use auth::{Tokens, TokensError};
 pub use limits::Limits;
+pub use security::Security;
 pub use serve::{ServeError, Server};
+pub use tls::{Tls, TlsError, TlsFiles};
 pub use warm::{CacheStatistics, Warm};

@@ -19,6 +19,20 @@ pub struct Limits {
     pub connections: usize,
     /// Most bytes of the cache of pages and commits; 0 for none.
     pub cache_bytes: u64,
+    /// For how long a new connection may take to say that it speaks TLS, and HTTP/2.
+    pub handshake: Duration,
+    /// Most bytes of requests that are not answered, over one connection.
+    pub request_bytes_per_connection: usize,
+    /// Most of them in the node.
+    pub request_bytes: usize,
+    /// Most answers, or parts of them of some 256 KiB, on the way over one connection.
+    pub replies_per_connection: usize,
+    /// Most of them in the node.
+    pub replies: usize,
+    /// For how long an answer waits for its client to take others. Then the connection is closed.
+    pub stall: Duration,
+    /// For how long a request may take to come and to be answered.
+    pub request: Duration,
     /// For how long a shutdown waits for requests under way.
     pub shutdown: Duration,
 }
@@ -33,6 +47,13 @@ impl Default for Limits {
             streams_per_connection: 1024,
             connections: 20_000,
             cache_bytes: 256 << 20,
+            handshake: Duration::from_secs(10),
+            request_bytes_per_connection: 64 << 20,
+            request_bytes: 512 << 20,
+            replies_per_connection: 128,
+            replies: 2048,
+            stall: Duration::from_secs(30),
+            request: Duration::from_mins(2),
             shutdown: Duration::from_secs(30),
         }
     }

@@ -5,17 +5,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tonic::transport::server::{Router, TcpIncoming};
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::server::Router;
 use verso_pagestore::PageStore;
 use verso_pagestore::grpc::proto;
 use verso_pagestore::grpc::proto::admin_server::AdminServer;
 use verso_pagestore::grpc::proto::page_store_server::PageStoreServer;
 
-use crate::Limits;
+use crate::access::Access;
 use crate::admin::Administration;
+use crate::incoming::incoming;
+use crate::outbox::Bounds;
 use crate::service::Transactions;
 use crate::warm;
 use crate::work::Work;
+use crate::{Limits, Security, Tls};
 
 /// A node could not serve.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +46,7 @@ pub struct Server {
     address: SocketAddr,
     router: Router,
     limits: Limits,
+    tls: Option<Tls>,
 }
 
 impl Server {
@@ -53,16 +58,20 @@ impl Server {
         address: SocketAddr,
         store: Arc<dyn PageStore>,
         limits: Limits,
+        security: Security,
     ) -> Result<Self, ServeError> {
         let refused = |reason| ServeError::Listen { address, reason };
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        let router = router(&Work::new(warm::warm(store, &limits), &limits), &limits).await?;
+        let work = Work::new(warm::warm(store, &limits), &limits);
+        let access = Access::new(security.tokens, work.clone());
+        let router = router(&work, &access, &limits).await?;
         Ok(Self {
             listener,
             address,
             router,
             limits,
+            tls: security.tls,
         })
     }
 
@@ -83,8 +92,7 @@ impl Server {
             // Nobody waits for it any more if the listener has failed.
             let _ = told.send(());
         };
-        // Answers are small, and nobody is to wait for their acknowledgement.
-        let incoming = TcpIncoming::from(self.listener).with_nodelay(Some(true));
+        let incoming = incoming(self.listener, self.tls, &self.limits);
         let serving = self.router.serve_with_incoming_shutdown(incoming, shutdown);
         let deadline = async {
             if end.await.is_ok() {
@@ -103,7 +111,7 @@ impl Server {
     }
 }
 
-async fn router(work: &Work, limits: &Limits) -> Result<Router, ServeError> {
+async fn router(work: &Work, access: &Access, limits: &Limits) -> Result<Router, ServeError> {
     let transactions = Transactions {
         work: work.clone(),
         limits: limits.clone(),
@@ -118,18 +126,23 @@ async fn router(work: &Work, limits: &Limits) -> Result<Router, ServeError> {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .map_err(|error| ServeError::Setup(error.to_string()))?;
+    let transactions =
+        PageStoreServer::new(transactions).max_decoding_message_size(limits.message_bytes);
+    let administration =
+        AdminServer::new(administration).max_decoding_message_size(limits.message_bytes);
+    let transactions = InterceptedService::new(transactions, access.clone());
+    let administration = InterceptedService::new(administration, access.clone());
+    let bounds = Bounds::new(limits);
     let router = tonic::transport::Server::builder()
         .max_concurrent_streams(limits.streams_per_connection)
         .http2_keepalive_interval(Some(std::time::Duration::from_secs(10)))
-        .initial_stream_window_size(2 << 20)
-        .initial_connection_window_size(8 << 20)
-        .add_service(health_service)
-        .add_service(reflection)
-        .add_service(
-            PageStoreServer::new(transactions).max_decoding_message_size(limits.message_bytes),
-        )
-        .add_service(
-            AdminServer::new(administration).max_decoding_message_size(limits.message_bytes),
-        );
+        // What a client may send before anybody looks at it.
+        .initial_stream_window_size(256 << 10)
+        .initial_connection_window_size(1 << 20)
+        // These two need no token, and what they are asked is short.
+        .add_service(health_service.max_decoding_message_size(1 << 10))
+        .add_service(reflection.max_decoding_message_size(4 << 10))
+        .add_service(bounds.around(transactions))
+        .add_service(bounds.around(administration));
     Ok(router)
 }

@@ -8,16 +8,16 @@ use tonic::{Request, Response, Status, Streaming};
 use verso_pagestore::grpc::proto::page_store_server::PageStore as Service;
 use verso_pagestore::grpc::{pages_from, proto, required};
 use verso_pagestore::{
-    Changes, CommitId, CommitPages, CommitRequest, DatabaseId, DatabaseName, Lease, LeaseRequest,
-    Moment, PageNumber, Since, Snapshot, Ticket, VersionedPage,
+    Changes, CommitError, CommitId, CommitPages, CommitRequest, DatabaseId, DatabaseName, Lease,
+    LeaseError, LeaseRequest, Moment, PageNumber, ReadError, Since, Snapshot, Ticket,
 };
 
+use crate::access::Caller;
+use crate::auth::Right;
 use crate::look::Lookers;
+use crate::read::Pages;
 use crate::work::Work;
 use crate::{Limits, watch};
-
-/// About so many bytes of pages are in one message of an answer.
-const BYTES_PER_REPLY: usize = 256 << 10;
 
 /// More bytes of changes than this are not listed: the client drops what it remembers.
 const MOST_BYTES_OF_CHANGES: usize = 1 << 20;
@@ -48,19 +48,21 @@ pub(crate) fn bounded(changes: Changes) -> Changes {
     changes
 }
 
-/// The messages that pages go in.
-fn replies(pages: Vec<VersionedPage>) -> Vec<Result<proto::ReadReply, Status>> {
-    let length = pages.first().map_or(1, |page| page.page.len().max(1));
-    let most = (BYTES_PER_REPLY / length).max(1);
-    let mut pages = pages.into_iter().map(proto::VersionedPage::from);
-    let mut replies = Vec::new();
-    loop {
-        let pages: Vec<_> = pages.by_ref().take(most).collect();
-        if pages.is_empty() {
-            return replies;
-        }
-        replies.push(Ok(proto::ReadReply { pages }));
+/// Refuses a commit, unless the caller may make it, or see what came of its checks. Those of a
+/// transaction that only read tell no more than reading does, so they need no more.
+async fn may_commit(
+    caller: &Caller,
+    request: &CommitRequest,
+    to_read: Right,
+) -> Result<(), Status> {
+    for participant in &request.participants {
+        let database = participant.snapshot.database;
+        let only_reads = participant.change.is_none() && participant.lease.is_none();
+        let right = if only_reads { to_read } else { Right::Write };
+        let missing = CommitError::Removed { database };
+        caller.may_by_id(right, database, missing).await?;
     }
+    Ok(())
 }
 
 #[tonic::async_trait]
@@ -69,8 +71,10 @@ impl Service for Transactions {
     type WatchStream = watch::Replies;
 
     async fn begin(&self, request: Request<proto::BeginRequest>) -> Answer<proto::BeginReply> {
+        let caller = Caller::of(&request)?;
         let message = request.into_inner();
         let name = name(message.name)?;
+        caller.may(Right::Read, &name)?;
         let since: Option<Since> = message.since.map(TryInto::try_into).transpose()?;
         let begun = self
             .work
@@ -84,6 +88,7 @@ impl Service for Transactions {
     }
 
     async fn read(&self, request: Request<proto::ReadRequest>) -> Answer<Self::ReadStream> {
+        let caller = Caller::of(&request)?;
         let message = request.into_inner();
         let snapshot: Snapshot = required("snapshot", message.snapshot)?.try_into()?;
         if message.pages.len() > self.limits.pages_per_read {
@@ -95,15 +100,17 @@ impl Service for Transactions {
         }
         let pages: Option<Vec<_>> = message.pages.into_iter().map(PageNumber::new).collect();
         let pages = pages.ok_or_else(|| Status::invalid_argument("there is no page 0"))?;
-        let read = self
-            .work
-            .ask(move |store| store.read(&snapshot, &pages))
-            .await?;
-        Ok(Response::new(Box::pin(tokio_stream::iter(replies(read)))))
+        let database = snapshot.database;
+        let missing = ReadError::Removed { database };
+        caller.may_by_id(Right::Read, database, missing).await?;
+        let pages = Pages::new(self.work.clone(), snapshot, pages).await?;
+        Ok(Response::new(Box::pin(pages)))
     }
 
     async fn commit(&self, request: Request<proto::CommitRequest>) -> Answer<proto::CommitReply> {
+        let caller = Caller::of(&request)?;
         let request: CommitRequest = request.into_inner().try_into()?;
+        may_commit(&caller, &request, Right::Write).await?;
         let outcome = self.work.ask(move |store| store.commit(&request)).await?;
         Ok(Response::new(outcome.into()))
     }
@@ -112,15 +119,20 @@ impl Service for Transactions {
         &self,
         request: Request<proto::CommitRequest>,
     ) -> Answer<proto::ValidateReply> {
+        let caller = Caller::of(&request)?;
         let request: CommitRequest = request.into_inner().try_into()?;
+        may_commit(&caller, &request, Right::Read).await?;
         self.work.ask(move |store| store.validate(&request)).await?;
         Ok(Response::new(proto::ValidateReply {}))
     }
 
     async fn stage(&self, request: Request<proto::StageRequest>) -> Answer<proto::StageReply> {
+        let caller = Caller::of(&request)?;
         let message = request.into_inner();
         let database = DatabaseId::new(message.database);
         let commit = CommitId::try_from(&message.commit)?;
+        let missing = CommitError::Removed { database };
+        caller.may_by_id(Right::Write, database, missing).await?;
         let pages = pages_from(message.writes)?;
         self.work
             .ask(move |store| store.stage(commit, database, &pages))
@@ -129,7 +141,11 @@ impl Service for Transactions {
     }
 
     async fn lease(&self, request: Request<proto::LeaseRequest>) -> Answer<proto::LeaseReply> {
+        let caller = Caller::of(&request)?;
         let request: LeaseRequest = request.into_inner().try_into()?;
+        let database = request.database;
+        let missing = LeaseError::Removed { database };
+        caller.may_by_id(Right::Write, database, missing).await?;
         let answer = self.work.ask(move |store| store.lease(&request)).await?;
         Ok(Response::new(answer.into()))
     }
@@ -138,7 +154,11 @@ impl Service for Transactions {
         &self,
         request: Request<proto::HeldLease>,
     ) -> Answer<proto::RenewLeaseReply> {
+        let caller = Caller::of(&request)?;
         let lease: Lease = request.into_inner().try_into()?;
+        let database = lease.database;
+        let missing = LeaseError::Lost { database };
+        caller.may_by_id(Right::Write, database, missing).await?;
         self.work
             .ask(move |store| store.renew_lease(&lease))
             .await?;
@@ -149,7 +169,11 @@ impl Service for Transactions {
         &self,
         request: Request<proto::HeldLease>,
     ) -> Answer<proto::ReleaseLeaseReply> {
+        let caller = Caller::of(&request)?;
         let lease: Lease = request.into_inner().try_into()?;
+        if !caller.sees(Right::Write, lease.database).await? {
+            return Ok(Response::new(proto::ReleaseLeaseReply {}));
+        }
         self.work
             .ask(move |store| store.release_lease(&lease))
             .await?;
@@ -160,9 +184,13 @@ impl Service for Transactions {
         &self,
         request: Request<proto::LeaveQueueRequest>,
     ) -> Answer<proto::LeaveQueueReply> {
+        let caller = Caller::of(&request)?;
         let message = request.into_inner();
         let database = DatabaseId::new(message.database);
         let ticket = Ticket::try_from(&message.ticket)?;
+        if !caller.sees(Right::Write, database).await? {
+            return Ok(Response::new(proto::LeaveQueueReply {}));
+        }
         self.work
             .ask(move |store| store.leave_queue(database, ticket))
             .await?;
@@ -173,8 +201,10 @@ impl Service for Transactions {
         &self,
         request: Request<proto::SnapshotAtRequest>,
     ) -> Answer<proto::SnapshotAtReply> {
+        let caller = Caller::of(&request)?;
         let message = request.into_inner();
         let name = name(message.name)?;
+        caller.may(Right::Read, &name)?;
         let moment: Moment = required("moment", message.moment)?.try_into()?;
         let snapshot = self
             .work
@@ -189,7 +219,8 @@ impl Service for Transactions {
         &self,
         request: Request<Streaming<proto::WatchRequest>>,
     ) -> Answer<Self::WatchStream> {
-        let replies = watch::watch(&self.work, &self.lookers, request.into_inner()).await?;
+        let caller = Caller::of(&request)?;
+        let replies = watch::watch(&self.work, &self.lookers, caller, request.into_inner()).await?;
         Ok(Response::new(replies))
     }
 }

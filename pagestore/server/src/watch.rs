@@ -3,17 +3,24 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Status, Streaming};
 use verso_pagestore::grpc::proto;
 use verso_pagestore::{Begun, Changes, DatabaseName, Since};
 
+use crate::access::Caller;
+use crate::auth::Right;
 use crate::look::{Lookers, Seen};
 use crate::service::{bounded, name};
 use crate::work::Work;
+
+/// How often a watch checks whether its client may still watch.
+const CHECK: Duration = Duration::from_millis(100);
 
 /// Replies that a client has not taken yet. A slow client is not looked for until it takes them.
 const MOST_REPLIES: usize = 4;
@@ -24,6 +31,7 @@ pub(crate) type Replies = Pin<Box<dyn Stream<Item = Result<proto::WatchReply, St
 /// One client that watches one database.
 struct Watcher {
     work: Work,
+    caller: Caller,
     name: DatabaseName,
     since: Option<Since>,
     /// What is seen of the database, for all who watch it.
@@ -35,15 +43,18 @@ struct Watcher {
 pub(crate) async fn watch(
     work: &Work,
     lookers: &Arc<Lookers>,
+    caller: Caller,
     mut requests: Streaming<proto::WatchRequest>,
 ) -> Result<Replies, Status> {
     let first = requests.next().await.transpose()?;
     let first = first.ok_or_else(|| Status::invalid_argument("a watch begins with a name"))?;
     let (replies, receiver) = mpsc::channel(MOST_REPLIES);
     let name = name(first.name)?;
+    caller.may(Right::Read, &name)?;
     let mut watcher = Watcher {
         seen: lookers.look_at(&name, work),
         work: work.clone(),
+        caller,
         name,
         since: first.since.map(TryInto::try_into).transpose()?,
         replies,
@@ -65,12 +76,16 @@ impl Watcher {
         mut requests: Streaming<proto::WatchRequest>,
     ) -> Result<(), Status> {
         self.tell(Some(probe)).await?;
+        let mut checks = interval(CHECK);
+        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 request = requests.next() => match request.transpose()? {
                     Some(request) => self.tell(Some(request.probe)).await?,
                     None => return Ok(()),
                 },
+                // The token may be taken away meanwhile.
+                _ = checks.tick() => self.caller.may(Right::Read, &self.name)?,
                 seen = self.seen.changed() => {
                     if seen.is_err() {
                         return Err(Status::unavailable("the node is shutting down"));
@@ -95,6 +110,8 @@ impl Watcher {
 
     /// Looks at the store, and tells what is new, or what was probed.
     async fn tell(&mut self, probe: Option<u64>) -> Result<(), Status> {
+        // The token may be taken away meanwhile.
+        self.caller.may(Right::Read, &self.name)?;
         let (name, since) = (self.name.clone(), self.since);
         let Begun { snapshot, changes } = self
             .work

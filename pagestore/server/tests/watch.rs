@@ -15,7 +15,7 @@ use verso_pagestore::{
     Durability, PageCount, PageNumber, PageSize, PageStore, PageWrite, Participant, Recent,
     RoaringBitmap, Since, Snapshot, StoreUrl, Version,
 };
-use verso_server::{Limits, Server};
+use verso_server::{Limits, Security, Server};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -35,7 +35,12 @@ impl Node {
         let runtime = Runtime::new().expect("threads");
         let address = "127.0.0.1:0".parse().expect("an address");
         let server = runtime
-            .block_on(Server::bind(address, store, Limits::default()))
+            .block_on(Server::bind(
+                address,
+                store,
+                Limits::default(),
+                Security::default(),
+            ))
             .expect("a free port");
         let url = format!("http://{}", server.address());
         let (shutdown, end) = oneshot::channel();

@@ -88,6 +88,11 @@ impl Cluster {
         verso_tests::open(&uri).expect("the database opens")
     }
 
+    /// Stops a node.
+    pub(crate) fn stop(&self, node: usize) {
+        self.sites.get(node).expect("a node").stop();
+    }
+
     /// Requests at each proxy.
     pub(crate) fn requests(&self) -> Vec<u64> {
         self.sites

@@ -11,6 +11,7 @@ mod clients;
 mod cluster;
 mod commits;
 mod forks;
+mod leases;
 mod outages;
 mod proxy;
 mod schedule;

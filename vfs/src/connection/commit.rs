@@ -23,16 +23,21 @@ pub(crate) enum WhileLeased {
     Lose,
 }
 
+/// What a commit came to, and whether an attempt at it may still be under way: a node that does
+/// not answer may go on.
+struct Asked {
+    result: Result<CommitOutcome, CommitError>,
+    may_go_on: bool,
+}
+
 /// Asks the store to commit, and again with the same request as long as nobody knows what
 /// became of it and the application has patience.
-fn ask(
-    transaction: &Transaction,
-    cache: &PageCache,
-    busy: Busy<'_>,
-) -> Result<CommitOutcome, CommitError> {
-    let mut committed = transaction.commit(cache);
-    while matches!(committed, Err(CommitError::Unknown { .. })) && busy() {
-        committed = match transaction.commit(cache) {
+fn ask(transaction: &Transaction, cache: &PageCache, busy: Busy<'_>) -> Asked {
+    let mut result = transaction.commit(cache);
+    let mut may_go_on = false;
+    while matches!(result, Err(CommitError::Unknown { .. })) && busy() {
+        may_go_on = true;
+        result = match transaction.commit(cache) {
             // What failed is this attempt. An earlier one may have been done all the same.
             Err(CommitError::Store(error)) => Err(CommitError::Unknown {
                 reason: error.to_string(),
@@ -40,7 +45,7 @@ fn ask(
             known => known,
         };
     }
-    committed
+    Asked { result, may_go_on }
 }
 
 impl Connection {
@@ -135,22 +140,19 @@ impl Connection {
     ) -> Result<CommitOutcome, VfsError> {
         self.add_readers(transaction)?;
         transaction.set_leases(&self.leases());
-        let mut committed = ask(transaction, cache, busy);
-        if matches!(committed, Err(CommitError::LeaseLost { .. })) && transaction.is_prepared {
+        let mut asked = ask(transaction, cache, busy);
+        if matches!(asked.result, Err(CommitError::LeaseLost { .. })) && transaction.is_prepared {
             // SQLite has committed already. The check for conflicts alone keeps it right.
             transaction.set_leases(&[]);
-            committed = ask(transaction, cache, busy);
+            asked = ask(transaction, cache, busy);
         }
-        let committed = match (committed, while_leased) {
+        let committed = match (asked.result, while_leased) {
+            (Err(CommitError::Leased { .. }), _) if asked.may_go_on => self
+                .send_in_turn(transaction, cache, busy)
+                .map_err(VfsError::after_an_unknown_attempt),
             (Err(CommitError::Leased { .. }), WhileLeased::Lose) => Err(VfsError::Leased),
             (Err(CommitError::Leased { .. }), WhileLeased::Wait) => {
-                let mut written = self.in_order();
-                written.retain(|(_, database)| database.lock().is_writing());
-                self.take_leases(written, busy, |_, busy| {
-                    transaction.set_leases(&self.leases());
-                    let committed = ask(transaction, cache, busy);
-                    committed.map_err(|error| self.explain(error))
-                })
+                self.send_in_turn(transaction, cache, busy)
             }
             (committed, _) => committed.map_err(|error| self.explain(error)),
         };
@@ -163,6 +165,22 @@ impl Connection {
             }
         }
         committed
+    }
+
+    /// Commits a transaction under the leases of what it writes.
+    fn send_in_turn(
+        &self,
+        transaction: &mut Transaction,
+        cache: &PageCache,
+        busy: Busy<'_>,
+    ) -> Result<CommitOutcome, VfsError> {
+        let mut written = self.in_order();
+        written.retain(|(_, database)| database.lock().is_writing());
+        self.take_leases(written, busy, |_, busy| {
+            transaction.set_leases(&self.leases());
+            let asked = ask(transaction, cache, busy);
+            asked.result.map_err(|error| self.explain(error))
+        })
     }
 
     /// Checks a transaction under the leases of all its databases, so that what was checked

@@ -75,9 +75,10 @@ const fn database(id: DatabaseId) -> error::Database {
 
 fn store_kind(error: StoreError) -> Kind {
     let (kind, reason, found, known) = match error {
-        StoreError::Unavailable { reason, .. } | StoreError::Unreachable { reason, .. } => {
-            (store::Kind::Unavailable, reason, 0, 0)
-        }
+        // The latter two are what clients of nodes find, and a node is none.
+        StoreError::Unavailable { reason, .. }
+        | StoreError::Unreachable { reason, .. }
+        | StoreError::Denied { reason, .. } => (store::Kind::Unavailable, reason, 0, 0),
         StoreError::Busy { reason, .. } => (store::Kind::Busy, reason, 0, 0),
         StoreError::Full { .. } => (store::Kind::Full, String::new(), 0, 0),
         StoreError::NotAStore { reason, .. } => (store::Kind::NotAStore, reason, 0, 0),

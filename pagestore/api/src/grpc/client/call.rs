@@ -48,7 +48,8 @@ impl Failure {
     /// Of a request that an earlier attempt may have done: whether it tells what became of that.
     const fn tells_of_earlier_attempts(&self) -> bool {
         match self {
-            Self::Answered(kind) => !matches!(kind, Kind::Store(_)),
+            // A lease ends, and an attempt that a node is stuck with may go on then.
+            Self::Answered(kind) => !matches!(kind, Kind::Store(_) | Kind::Leased(_)),
             Self::Refused(_) | Self::Unreachable(_) | Self::Lost(_) => false,
         }
     }
@@ -58,11 +59,7 @@ impl Failure {
         let store = url.to_owned();
         match self {
             Self::Answered(kind) => operation_error(kind, url),
-            Self::Refused(status) => StoreError::Unavailable {
-                store,
-                reason: refusal(&status),
-            }
-            .into(),
+            Self::Refused(status) => refusal(&status, store).into(),
             Self::Unreachable(reason) | Self::Lost(reason) => {
                 StoreError::Unreachable { store, reason }.into()
             }
@@ -71,22 +68,26 @@ impl Failure {
 }
 
 /// What a refusal means, with what to do.
-fn refusal(status: &Status) -> String {
+fn refusal(status: &Status, store: String) -> StoreError {
     let (code, message) = (status.code(), status.message());
     if code == Code::Unauthenticated {
-        format!(
-            "the node does not know this client ({message}): set VERSO_TOKEN or VERSO_TOKEN_FILE"
-        )
-    } else if code == Code::PermissionDenied {
-        format!("the token does not allow this: {message}")
-    } else if code == Code::Unimplemented {
+        let reason =
+            format!("{message}: set VERSO_TOKEN or VERSO_TOKEN_FILE to one that its nodes know");
+        return StoreError::Denied { store, reason };
+    }
+    if code == Code::PermissionDenied {
+        let reason = format!("{message}: use a token that may do this");
+        return StoreError::Denied { store, reason };
+    }
+    let reason = if code == Code::Unimplemented {
         format!(
             "the node does not know this request ({message}): is it a Verso node, and as new as \
              this client?"
         )
     } else {
         format!("the node refused the request: {message} ({code:?})")
-    }
+    };
+    StoreError::Unavailable { store, reason }
 }
 
 /// What came of asking one node.
