@@ -9,6 +9,7 @@ use verso_pagestore::{
     DatabaseName, Moment, NameError, ParseMomentError, StoreUrl, StoreUrlError, UnixMillis,
 };
 
+use crate::bytes::ParseBytesError;
 use crate::commands::{catalogue, check, demo, export, import, log, serve, shell, sql};
 use crate::error::UsageError;
 
@@ -116,7 +117,10 @@ fn parse_store(text: &str) -> Result<StoreUrl, StoreUrlError> {
 
 /// Whether a value was refused by one of our own parsers, whose errors are whole sentences.
 pub(crate) fn explains_itself(reason: &(dyn std::error::Error + 'static)) -> bool {
-    reason.is::<ArgumentError>() || reason.is::<ParseMomentError>() || reason.is::<StoreUrlError>()
+    reason.is::<ArgumentError>()
+        || reason.is::<ParseBytesError>()
+        || reason.is::<ParseMomentError>()
+        || reason.is::<StoreUrlError>()
 }
 
 /// Refuses a store that would be gone when the command ends.

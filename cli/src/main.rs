@@ -1,6 +1,7 @@
 //! The `verso` command.
 
 mod args;
+mod bytes;
 mod commands;
 mod connection;
 mod dump;

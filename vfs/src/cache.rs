@@ -3,14 +3,12 @@
 //! A page is kept with the range of versions that it is known to be valid for. What
 //! connections learn about commits extends the range, or ends it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
-use roaring::RoaringBitmap;
-use verso_pagestore::{Changes, DatabaseId, Page, PageNumber, Version};
+use verso_cache::History;
+use verso_pagestore::{Changes, DatabaseId, Page, PageNumber, Version, VersionedPage};
 
 /// Which open store of this process: two stores may hold copies of one database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,36 +23,15 @@ pub(crate) struct CachedDatabase {
     pub(crate) pinned: Option<Version>,
 }
 
-type Key = (CachedDatabase, PageNumber);
-
-#[derive(Clone)]
-struct Entry {
-    page: Page,
-    /// The commit that wrote the page.
-    from: Version,
-    /// The newest version that the page is known to be valid for.
-    to: Version,
-}
-
-#[derive(Clone)]
-struct ByBytes;
-
-impl Weighter<Key, Entry> for ByBytes {
-    fn weight(&self, _: &Key, entry: &Entry) -> u64 {
-        (entry.page.len() + size_of::<Key>() + size_of::<Entry>()) as u64
-    }
-}
-
 pub(crate) struct PageCache {
-    pages: Cache<Key, Entry, ByBytes>,
+    pages: verso_cache::PageCache<CachedDatabase>,
     histories: RwLock<HashMap<CachedDatabase, Arc<RwLock<History>>>>,
 }
 
 impl PageCache {
     pub(crate) fn new(bytes: u64) -> Self {
-        let typical_pages = usize::try_from(bytes / 4096).unwrap_or(usize::MAX);
         Self {
-            pages: Cache::with_weighter(typical_pages, bytes, ByBytes),
+            pages: verso_cache::PageCache::new(bytes),
             histories: RwLock::default(),
         }
     }
@@ -66,24 +43,12 @@ impl PageCache {
         number: PageNumber,
         at: Version,
     ) -> Option<Page> {
-        let entry = self.pages.get(&(database, number))?;
-        if at < entry.from {
-            return None;
-        }
-        if at > entry.to {
-            let history = self.histories.read().get(&database).cloned()?;
-            if !history.read().unchanged(number, entry.to, at) {
-                return None;
-            }
-            self.pages.insert(
-                (database, number),
-                Entry {
-                    to: at,
-                    ..entry.clone()
-                },
-            );
-        }
-        Some(entry.page)
+        let unchanged = |from| {
+            let history = self.histories.read().get(&database).cloned();
+            history.is_some_and(|history| history.read().unchanged(number, from, at))
+        };
+        let found = self.pages.get(database, number, at, unchanged)?;
+        Some(found.page)
     }
 
     /// Keeps a page that was written at `from` and is valid at `at`.
@@ -95,19 +60,15 @@ impl PageCache {
         from: Version,
         at: Version,
     ) {
-        let key = (database, number);
-        if let Some(existing) = self.pages.peek(&key)
-            && (existing.from, existing.to) >= (from, at)
-        {
-            return;
-        }
-        self.pages.insert(key, Entry { page, from, to: at });
+        let version = from;
+        self.pages
+            .put(database, number, VersionedPage { version, page }, at);
     }
 
     /// Forgets everything about a database whose store was put back to an older state.
     pub(crate) fn forget_database(&self, database: CachedDatabase) {
         self.histories.write().remove(&database);
-        self.pages.retain(|(cached, _), _| *cached != database);
+        self.pages.forget(database);
     }
 
     /// Forgets what it learnt of a store that was closed. Its pages go as others come.
@@ -135,8 +96,8 @@ impl PageCache {
                     .or_insert_with(history),
             )
         });
-        if history.read().newest < newest {
-            history.write().learn(since, newest, changes);
+        if history.read().newest() < newest {
+            learn(&mut history.write(), since, newest, changes);
         }
     }
 }
@@ -144,65 +105,26 @@ impl PageCache {
 /// Most commits that a history remembers.
 const MOST_COMMITS: usize = 1024;
 
-/// What is known of a database's commits: all of those in `(oldest, newest]`.
-struct History {
-    oldest: Version,
-    newest: Version,
-    commits: VecDeque<(Version, RoaringBitmap)>,
-}
-
-impl History {
-    const fn starting_at(version: Version) -> Self {
-        Self {
-            oldest: version,
-            newest: version,
-            commits: VecDeque::new(),
-        }
+/// Adds to a history which pages changed from `since` to `newest`, or begins it anew.
+fn learn(history: &mut History, since: Option<Version>, newest: Version, changes: &Changes) {
+    if newest <= history.newest() {
+        return;
     }
-
-    fn learn(&mut self, since: Option<Version>, newest: Version, changes: &Changes) {
-        if newest <= self.newest {
-            return;
-        }
-        let (Some(since), Changes::Commits(commits)) = (since, changes) else {
-            *self = Self::starting_at(newest);
-            return;
-        };
-        if since > self.newest {
-            *self = Self::starting_at(since);
-        }
-        let known = self.newest;
-        let news = commits.iter().filter(|commit| commit.version > known);
-        self.commits
-            .extend(news.map(|commit| (commit.version, commit.pages.clone())));
-        self.newest = newest;
-        while self.commits.len() > MOST_COMMITS {
-            if let Some((version, _)) = self.commits.pop_front() {
-                self.oldest = version;
-            }
-        }
+    let (Some(since), Changes::Commits(commits)) = (since, changes) else {
+        *history = History::starting_at(newest);
+        return;
+    };
+    if since > history.newest() {
+        *history = History::starting_at(since);
     }
-
-    /// Whether it is known that no commit in `(from, to]` wrote the page.
-    fn unchanged(&self, page: PageNumber, from: Version, to: Version) -> bool {
-        if from < self.oldest || to > self.newest {
-            return false;
-        }
-        let first = self
-            .commits
-            .partition_point(|(version, _)| *version <= from);
-        let after = self.commits.partition_point(|(version, _)| *version <= to);
-        !self
-            .commits
-            .range(first..after)
-            .any(|(_, pages)| pages.contains(page.get()))
-    }
+    history.extend(commits.iter().cloned(), newest);
+    history.trim(MOST_COMMITS, usize::MAX);
 }
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use verso_pagestore::CommitPages;
+    use verso_pagestore::{CommitId, CommitPages};
 
     use super::*;
 
@@ -225,6 +147,7 @@ mod tests {
             list.iter()
                 .map(|(at, pages)| CommitPages {
                     version: version(*at),
+                    commit: CommitId::from_bytes([0; 16]),
                     pages: pages.iter().collect(),
                 })
                 .collect(),
@@ -286,45 +209,5 @@ mod tests {
             &commits(&[(4, &[])]),
         );
         assert_eq!(cache.get(DATABASE, page(1), version(4)), None);
-    }
-
-    #[test]
-    fn an_older_content_never_replaces_a_newer_one() {
-        let cache = PageCache::new(1 << 20);
-        cache.put(
-            DATABASE,
-            page(1),
-            Bytes::from_static(b"new"),
-            version(5),
-            version(5),
-        );
-        cache.put(
-            DATABASE,
-            page(1),
-            Bytes::from_static(b"old"),
-            version(2),
-            version(4),
-        );
-        assert_eq!(
-            cache.get(DATABASE, page(1), version(5)),
-            Some(Bytes::from_static(b"new"))
-        );
-        assert_eq!(cache.get(DATABASE, page(1), version(4)), None);
-    }
-
-    #[test]
-    fn the_cache_is_bounded_in_bytes() {
-        let cache = PageCache::new(1 << 20);
-        for number in 1..=1000 {
-            cache.put(
-                DATABASE,
-                page(number),
-                Bytes::from(vec![0; 4096]),
-                version(1),
-                version(1),
-            );
-        }
-        assert!(cache.pages.weight() <= 1 << 20, "{}", cache.pages.weight());
-        assert!(cache.pages.len() > 100);
     }
 }

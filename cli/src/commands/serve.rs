@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use verso_pagestore::{PageStore, StoreUrl};
 use verso_server::{Limits, Security, Server, Tls, TlsFiles, Tokens};
 
+use crate::bytes;
 use crate::error::UsageError;
 use crate::store;
 
@@ -41,6 +42,9 @@ pub(crate) struct Args {
     /// Listen beyond this machine also without TLS or tokens
     #[arg(long)]
     insecure: bool,
+    /// Memory for pages and the last commits of databases, such as 1GiB; 0 for none
+    #[arg(long, value_name = "BYTES", default_value = "256MiB", value_parser = bytes::parse)]
+    cache: u64,
 }
 
 impl Args {
@@ -105,10 +109,14 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let limits = Limits {
+        cache_bytes: args.cache,
+        ..Limits::default()
+    };
     let mut hangup = signal(SignalKind::hangup())?;
     let security = args.security()?;
     let scheme = security.tls.as_ref().map_or("http", |_| "https");
-    let server = Server::bind(args.listen, store, Limits::default(), security.clone()).await?;
+    let server = Server::bind(args.listen, store, limits, security.clone()).await?;
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
             security.reload();

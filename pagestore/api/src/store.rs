@@ -27,6 +27,8 @@ pub struct Since {
 pub struct CommitPages {
     /// The version that the commit made.
     pub version: Version,
+    /// Its id.
+    pub commit: CommitId,
     /// Numbers of the pages it wrote.
     pub pages: RoaringBitmap,
 }

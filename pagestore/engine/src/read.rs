@@ -115,6 +115,7 @@ impl<K: Kv> Engine<K> {
         }
         let pages = |commit: CommitRecord| CommitPages {
             version: commit.version,
+            commit: commit.id,
             pages: commit.pages,
         };
         Ok(Changes::Commits(commits.into_iter().map(pages).collect()))

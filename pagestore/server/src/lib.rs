@@ -3,7 +3,8 @@
 //! A node keeps no state that matters. Any number of nodes may serve one store, a client may ask
 //! any of them, and killing one loses nothing. A connection goes through `incoming`
 //! (limits, TLS), a request `outbox` and `inbox` (limits) → `access` (whose it is) → `service` or `admin`
-//! (validated messages, and what the caller may do) → `work` (limits) → the page store.
+//! (validated messages, and what the caller may do) → `work` (limits) → `warm` (what the
+//! node remembers) → the page store.
 
 mod access;
 mod admin;
@@ -11,12 +12,14 @@ mod auth;
 mod inbox;
 mod incoming;
 mod limits;
+mod look;
 mod outbox;
 mod read;
 mod security;
 mod serve;
 mod service;
 mod tls;
+mod warm;
 mod watch;
 mod work;
 
@@ -25,3 +28,4 @@ pub use limits::Limits;
 pub use security::Security;
 pub use serve::{ServeError, Server};
 pub use tls::{Tls, TlsError, TlsFiles};
+pub use warm::{CacheStatistics, Warm};

@@ -17,6 +17,8 @@ pub struct Limits {
     pub streams_per_connection: u32,
     /// Most connections.
     pub connections: usize,
+    /// Most bytes of the cache of pages and commits; 0 for none.
+    pub cache_bytes: u64,
     /// For how long a new connection may take to say that it speaks TLS, and HTTP/2.
     pub handshake: Duration,
     /// Most bytes of requests that are not answered, over one connection.
@@ -44,6 +46,7 @@ impl Default for Limits {
             waiting: 1024,
             streams_per_connection: 1024,
             connections: 20_000,
+            cache_bytes: 256 << 20,
             handshake: Duration::from_secs(10),
             request_bytes_per_connection: 64 << 20,
             request_bytes: 512 << 20,

@@ -17,6 +17,7 @@ use crate::admin::Administration;
 use crate::incoming::incoming;
 use crate::outbox::Bounds;
 use crate::service::Transactions;
+use crate::warm;
 use crate::work::Work;
 use crate::{Limits, Security, Tls};
 
@@ -62,7 +63,7 @@ impl Server {
         let refused = |reason| ServeError::Listen { address, reason };
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        let work = Work::new(store, &limits);
+        let work = Work::new(warm::warm(store, &limits), &limits);
         let access = Access::new(security.tokens, work.clone());
         let router = router(&work, &access, &limits).await?;
         Ok(Self {
@@ -114,6 +115,7 @@ async fn router(work: &Work, access: &Access, limits: &Limits) -> Result<Router,
     let transactions = Transactions {
         work: work.clone(),
         limits: limits.clone(),
+        lookers: Arc::default(),
     };
     let administration = Administration { work: work.clone() };
     let (health, health_service) = tonic_health::server::health_reporter();

@@ -1,6 +1,7 @@
 //! The service of transactions: begin, read, commit, and the writer lease.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
@@ -13,6 +14,7 @@ use verso_pagestore::{
 
 use crate::access::Caller;
 use crate::auth::Right;
+use crate::look::Lookers;
 use crate::read::Pages;
 use crate::work::Work;
 use crate::{Limits, watch};
@@ -24,6 +26,7 @@ const MOST_BYTES_OF_CHANGES: usize = 1 << 20;
 pub(crate) struct Transactions {
     pub(crate) work: Work,
     pub(crate) limits: Limits,
+    pub(crate) lookers: Arc<Lookers>,
 }
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -36,7 +39,7 @@ pub(crate) fn name(text: String) -> Result<DatabaseName, Status> {
 
 /// The changes, unless they are too much to be sent.
 pub(crate) fn bounded(changes: Changes) -> Changes {
-    let size = |commit: &CommitPages| commit.pages.serialized_size() + 20;
+    let size = |commit: &CommitPages| commit.pages.serialized_size() + 40;
     if let Changes::Commits(commits) = &changes
         && commits.iter().map(size).sum::<usize>() > MOST_BYTES_OF_CHANGES
     {
@@ -217,7 +220,7 @@ impl Service for Transactions {
         request: Request<Streaming<proto::WatchRequest>>,
     ) -> Answer<Self::WatchStream> {
         let caller = Caller::of(&request)?;
-        let replies = watch::watch(self.work.clone(), caller, request.into_inner()).await?;
+        let replies = watch::watch(&self.work, &self.lookers, caller, request.into_inner()).await?;
         Ok(Response::new(replies))
     }
 }

@@ -2,9 +2,10 @@
 //! client is answered with a state that is at least as new as the probe.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
@@ -14,11 +15,12 @@ use verso_pagestore::{Begun, Changes, DatabaseName, Since};
 
 use crate::access::Caller;
 use crate::auth::Right;
+use crate::look::{Lookers, Seen};
 use crate::service::{bounded, name};
 use crate::work::Work;
 
-/// How often the store is looked at for commits of other nodes, while nobody probes.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often a watch checks whether its client may still watch.
+const CHECK: Duration = Duration::from_millis(100);
 
 /// Replies that a client has not taken yet. A slow client is not looked for until it takes them.
 const MOST_REPLIES: usize = 4;
@@ -32,22 +34,28 @@ struct Watcher {
     caller: Caller,
     name: DatabaseName,
     since: Option<Since>,
+    /// What is seen of the database, for all who watch it.
+    seen: watch::Receiver<Seen>,
     replies: mpsc::Sender<Result<proto::WatchReply, Status>>,
 }
 
 /// Begins a watch, whose first message says of which database.
 pub(crate) async fn watch(
-    work: Work,
+    work: &Work,
+    lookers: &Arc<Lookers>,
     caller: Caller,
     mut requests: Streaming<proto::WatchRequest>,
 ) -> Result<Replies, Status> {
     let first = requests.next().await.transpose()?;
     let first = first.ok_or_else(|| Status::invalid_argument("a watch begins with a name"))?;
     let (replies, receiver) = mpsc::channel(MOST_REPLIES);
+    let name = name(first.name)?;
+    caller.may(Right::Read, &name)?;
     let mut watcher = Watcher {
-        work,
+        seen: lookers.look_at(&name, work),
+        work: work.clone(),
         caller,
-        name: name(first.name)?,
+        name,
         since: first.since.map(TryInto::try_into).transpose()?,
         replies,
     };
@@ -68,22 +76,35 @@ impl Watcher {
         mut requests: Streaming<proto::WatchRequest>,
     ) -> Result<(), Status> {
         self.tell(Some(probe)).await?;
-        let mut looks = interval(LOOK);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut checks = interval(CHECK);
+        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 request = requests.next() => match request.transpose()? {
-                    Some(request) => {
-                        self.tell(Some(request.probe)).await?;
-                        looks.reset();
-                    }
+                    Some(request) => self.tell(Some(request.probe)).await?,
                     None => return Ok(()),
                 },
-                _ = looks.tick() => self.tell(None).await?,
+                // The token may be taken away meanwhile.
+                _ = checks.tick() => self.caller.may(Right::Read, &self.name)?,
+                seen = self.seen.changed() => {
+                    if seen.is_err() {
+                        return Err(Status::unavailable("the node is shutting down"));
+                    }
+                    self.tell_seen().await?;
+                }
             }
             if self.replies.is_closed() {
                 return Ok(());
             }
+        }
+    }
+
+    /// Tells what was seen, if the client does not know it yet.
+    async fn tell_seen(&mut self) -> Result<(), Status> {
+        let seen = *self.seen.borrow_and_update();
+        match seen {
+            Seen::State(state) if Some(state) == self.since => Ok(()),
+            Seen::State(_) | Seen::Nothing | Seen::Failure => self.tell(None).await,
         }
     }
 

@@ -170,8 +170,25 @@ fn news_are_pushed() {
             panic!("one commit: {commits:?}");
         };
         assert_eq!(only.version, committed.version);
+        assert_eq!(only.commit, pushed.begun.snapshot.commit);
         assert_eq!(only.pages, RoaringBitmap::from([1]));
         since = self::since(&pushed.begun.snapshot);
+    }
+}
+
+#[test]
+fn all_who_watch_are_told() {
+    let node = Node::start();
+    let (other, clients) = (node.client(), [node.client(), node.client(), node.client()]);
+    create(&*other);
+    for byte in 1..5 {
+        let committed = commit(&*other, byte);
+        for client in &clients {
+            until(
+                || within(&**client, None, Version::MIN),
+                |recent| recent.begun.snapshot.version == committed.version,
+            );
+        }
     }
 }
 

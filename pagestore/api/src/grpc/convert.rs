@@ -189,6 +189,7 @@ impl TryFrom<proto::Changes> for Changes {
                 .map(|commit| {
                     Ok(CommitPages {
                         version: (&commit.version).try_into()?,
+                        commit: (&commit.commit).try_into()?,
                         pages: page_set(&commit.pages)?,
                     })
                 })
@@ -211,6 +212,7 @@ impl From<Changes> for proto::Changes {
         };
         let message = |commit: CommitPages| proto::CommitPages {
             version: commit.version.into(),
+            commit: commit.commit.into(),
             pages: page_set_bytes(&commit.pages),
         };
         Self {
