@@ -1,15 +1,16 @@
 //! `verso serve`: a page-store node.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use verso_pagestore::{PageStore, StoreUrl};
-use verso_server::{Limits, Server};
+use verso_server::{Limits, Operations, Server};
 
 use crate::error::UsageError;
+use crate::logs::{self, LogArgs};
 use crate::store;
 
 /// Serve the store to other machines: run a page-store node
@@ -24,6 +25,11 @@ pub(crate) struct Args {
     /// Listen beyond this machine without TLS and tokens
     #[arg(long)]
     insecure: bool,
+    /// Serve metrics and health at this address, by plain HTTP: /metrics, /healthz, /readyz
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<SocketAddr>,
+    #[command(flatten)]
+    logs: LogArgs,
 }
 
 /// Runs the command, until SIGINT or SIGTERM.
@@ -36,10 +42,7 @@ pub(crate) fn run(url: &StoreUrl, args: &Args, out: &mut dyn Write) -> anyhow::R
         let reason = "listening beyond this machine needs TLS and tokens, or --insecure";
         return Err(UsageError(reason.to_owned()).into());
     }
-    tracing_subscriber::fmt()
-        .with_writer(io::stderr)
-        .with_max_level(tracing::Level::INFO)
-        .init();
+    logs::install(&args.logs)?;
     let store = store::open(url)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -56,14 +59,27 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let operations = match args.metrics {
+        Some(address) => Some(Operations::bind(address, Arc::clone(&store)).await?),
+        None => None,
+    };
+    let life = operations.as_ref().map(Operations::life);
     let server = Server::bind(args.listen, store, Limits::default()).await?;
     // Whoever started it on port 0 reads here which one it got.
     writeln!(out, "serving {url} at http://{}", server.address())?;
+    if let Some(operations) = operations {
+        writeln!(out, "metrics at http://{}/metrics", operations.address())?;
+        // It ends with the process: whoever asks is answered until then.
+        tokio::spawn(operations.run());
+    }
     out.flush()?;
     let shutdown = async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+        }
+        if let Some(life) = life {
+            life.end();
         }
         tracing::info!("shutting down: requests under way are finished");
     };

@@ -6,10 +6,12 @@
 
 mod admin;
 mod limits;
+mod operations;
 mod serve;
 mod service;
 mod watch;
 mod work;
 
 pub use limits::Limits;
+pub use operations::{Life, OpenWatch, Operations};
 pub use serve::{ServeError, Server};

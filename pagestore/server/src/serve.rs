@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
+use tokio_stream::StreamExt as _;
 use tonic::transport::server::{Router, TcpIncoming};
+use tower::layer::util::{Identity, Stack};
 use verso_pagestore::PageStore;
 use verso_pagestore::grpc::proto;
 use verso_pagestore::grpc::proto::admin_server::AdminServer;
@@ -13,6 +15,8 @@ use verso_pagestore::grpc::proto::page_store_server::PageStoreServer;
 
 use crate::Limits;
 use crate::admin::Administration;
+use crate::operations::connections::Counted;
+use crate::operations::requests::Requests;
 use crate::service::Transactions;
 use crate::work::Work;
 
@@ -27,6 +31,14 @@ pub enum ServeError {
         /// Why.
         reason: io::Error,
     },
+    /// The address of the metrics cannot be listened at.
+    #[error("cannot serve metrics at {address}: {reason}; choose another address with --metrics")]
+    Metrics {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        reason: io::Error,
+    },
     /// The service could not be set up.
     #[error("the service cannot be set up: {0}")]
     Setup(String),
@@ -35,11 +47,14 @@ pub enum ServeError {
     Transport(#[from] tonic::transport::Error),
 }
 
+/// What is around all services.
+type Layers = Stack<Requests, Identity>;
+
 /// A node that listens, and serves once it is [run](Server::run).
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
-    router: Router,
+    router: Router<Layers>,
     limits: Limits,
 }
 
@@ -84,6 +99,7 @@ impl Server {
         };
         // Answers are small, and nobody is to wait for their acknowledgement.
         let incoming = TcpIncoming::from(self.listener).with_nodelay(Some(true));
+        let incoming = incoming.map(|connection| connection.map(Counted::new));
         let serving = self.router.serve_with_incoming_shutdown(incoming, shutdown);
         let deadline = async {
             if end.await.is_ok() {
@@ -102,7 +118,7 @@ impl Server {
     }
 }
 
-async fn router(work: &Work, limits: &Limits) -> Result<Router, ServeError> {
+async fn router(work: &Work, limits: &Limits) -> Result<Router<Layers>, ServeError> {
     let transactions = Transactions {
         work: work.clone(),
         limits: limits.clone(),
@@ -117,6 +133,8 @@ async fn router(work: &Work, limits: &Limits) -> Result<Router, ServeError> {
         .build_v1()
         .map_err(|error| ServeError::Setup(error.to_string()))?;
     let router = tonic::transport::Server::builder()
+        // The outermost, so that what other layers refuse is counted too.
+        .layer(Requests::default())
         .max_concurrent_streams(limits.streams_per_connection)
         .http2_keepalive_interval(Some(std::time::Duration::from_secs(10)))
         .initial_stream_window_size(2 << 20)
