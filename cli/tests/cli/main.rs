@@ -17,6 +17,8 @@ mod refused_stores;
 #[cfg(test)]
 mod round_trip;
 #[cfg(test)]
+mod serve;
+#[cfg(test)]
 mod shell;
 #[cfg(test)]
 mod sql;
