@@ -56,12 +56,14 @@ impl Drop for Waiting {
 }
 
 /// A request that is worked on.
-struct Running(OwnedSemaphorePermit);
+struct Running {
+    _permit: OwnedSemaphorePermit,
+}
 
 impl Running {
     fn new(permit: OwnedSemaphorePermit) -> Self {
         gauge!(RUNNING).increment(1);
-        Self(permit)
+        Self { _permit: permit }
     }
 }
 
