@@ -59,6 +59,8 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    // `systemctl reload` sends it, and it must not end the node.
+    let _hangup = signal(SignalKind::hangup())?;
     let operations = match args.metrics {
         Some(address) => Some(Operations::bind(address, Arc::clone(&store)).await?),
         None => None,
