@@ -13,5 +13,5 @@ mod watch;
 mod work;
 
 pub use limits::Limits;
-pub use operations::{Life, OpenWatch, Operations};
+pub use operations::{Life, Operations};
 pub use serve::{ServeError, Server};

@@ -12,6 +12,7 @@ use tonic::{Status, Streaming};
 use verso_pagestore::grpc::proto;
 use verso_pagestore::{Begun, Changes, DatabaseName, Since};
 
+use crate::operations::watches::OpenWatch;
 use crate::service::{bounded, name};
 use crate::work::Work;
 
@@ -30,6 +31,7 @@ struct Watcher {
     name: DatabaseName,
     since: Option<Since>,
     replies: mpsc::Sender<Result<proto::WatchReply, Status>>,
+    _open: OpenWatch,
 }
 
 /// Begins a watch, whose first message says of which database.
@@ -45,6 +47,7 @@ pub(crate) async fn watch(
         name: name(first.name)?,
         since: first.since.map(TryInto::try_into).transpose()?,
         replies,
+        _open: OpenWatch::new(),
     };
     tokio::spawn(async move {
         if let Err(status) = watcher.run(first.probe, requests).await {

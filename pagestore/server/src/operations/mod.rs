@@ -7,6 +7,7 @@
 
 pub(crate) mod connections;
 mod http;
+mod outcomes;
 mod ready;
 mod recorder;
 pub(crate) mod requests;
@@ -15,4 +16,3 @@ pub(crate) mod watches;
 
 pub use http::Operations;
 pub use ready::Life;
-pub use watches::OpenWatch;

@@ -8,11 +8,15 @@ use std::time::Instant;
 
 use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 use verso_pagestore::{
-    BeginError, Begun, CatalogueError, CommitError, CommitId, CommitOutcome, CommitRecord,
+    BeginError, Begun, Bound, CatalogueError, CommitError, CommitId, CommitOutcome, CommitRecord,
     CommitRequest, DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, Lease, LeaseAnswer,
     LeaseError, LeaseRequest, LoadError, Moment, MomentError, PageCount, PageNumber, PageSize,
-    PageStore, PageWrite, ReadError, RecordPosition, Since, Snapshot, StoreError, Ticket,
+    PageStore, PageWrite, ReadError, Recent, RecordPosition, Since, Snapshot, StoreError, Ticket,
     VerifyReport, Version, VersionedPage,
+};
+
+use super::outcomes::{
+    COMMIT_RESULTS, CONFLICT_REASONS, FAILURE_KINDS, Failure, commit_result, conflict_reason, kind,
 };
 
 /// Time in the store per request, by operation, in seconds: a histogram.
@@ -41,103 +45,6 @@ const BYTES_WRITTEN: &str = "verso_page_written_bytes_total";
 
 /// Answers to who asked for a writer lease, by answer: a counter.
 const LEASE_ANSWERS: &str = "verso_lease_answers_total";
-
-/// The kinds of failures of a store.
-const FAILURE_KINDS: [&str; 7] = [
-    "unavailable",
-    "busy",
-    "full",
-    "not_a_store",
-    "newer_format",
-    "damaged",
-    "io",
-];
-
-/// The results of commits.
-const COMMIT_RESULTS: [&str; 9] = [
-    "committed",
-    "conflict",
-    "leased",
-    "lease_lost",
-    "removed",
-    "too_large",
-    "invalid",
-    "store_failed",
-    "unknown",
-];
-
-/// Why a commit lost.
-const CONFLICT_REASONS: [&str; 3] = ["page", "leased", "lease_lost"];
-
-/// An error that may be a failure of the store.
-trait Failure {
-    fn store(&self) -> Option<&StoreError>;
-}
-
-impl Failure for StoreError {
-    fn store(&self) -> Option<&StoreError> {
-        Some(self)
-    }
-}
-
-macro_rules! failure {
-    ($($error:ident),*) => {$(
-        impl Failure for $error {
-            fn store(&self) -> Option<&StoreError> {
-                if let Self::Store(error) = self { Some(error) } else { None }
-            }
-        }
-    )*};
-}
-
-failure!(
-    BeginError,
-    ReadError,
-    CommitError,
-    LeaseError,
-    CatalogueError,
-    MomentError,
-    LoadError
-);
-
-const fn kind(error: &StoreError) -> &'static str {
-    match error {
-        StoreError::Unavailable { .. } | StoreError::Unreachable { .. } => "unavailable",
-        StoreError::Busy { .. } => "busy",
-        StoreError::Full { .. } => "full",
-        StoreError::NotAStore { .. } => "not_a_store",
-        StoreError::NewerFormat { .. } => "newer_format",
-        StoreError::Damaged { .. } => "damaged",
-        StoreError::Io { .. } => "io",
-    }
-}
-
-const fn commit_result(result: &Result<CommitOutcome, CommitError>) -> &'static str {
-    match result {
-        Ok(_) => "committed",
-        Err(CommitError::Conflict(_)) => "conflict",
-        Err(CommitError::Leased { .. }) => "leased",
-        Err(CommitError::LeaseLost { .. }) => "lease_lost",
-        Err(CommitError::Removed { .. }) => "removed",
-        Err(CommitError::TooLarge { .. }) => "too_large",
-        Err(CommitError::Invalid { .. }) => "invalid",
-        Err(CommitError::Store(_)) => "store_failed",
-        Err(CommitError::Unknown { .. }) => "unknown",
-    }
-}
-
-const fn conflict_reason(error: &CommitError) -> Option<&'static str> {
-    match error {
-        CommitError::Conflict(_) => Some("page"),
-        CommitError::Leased { .. } => Some("leased"),
-        CommitError::LeaseLost { .. } => Some("lease_lost"),
-        CommitError::Removed { .. }
-        | CommitError::TooLarge { .. }
-        | CommitError::Invalid { .. }
-        | CommitError::Store(_)
-        | CommitError::Unknown { .. } => None,
-    }
-}
 
 /// Asks the store, and counts how long it took and whether it failed.
 fn timed<T, E: Failure>(
@@ -190,6 +97,15 @@ pub(crate) struct Metered(pub(crate) Arc<dyn PageStore>);
 impl PageStore for Metered {
     fn begin(&self, name: &DatabaseName, since: Option<Since>) -> Result<Begun, BeginError> {
         timed("begin", || self.0.begin(name, since))
+    }
+
+    fn begin_within(
+        &self,
+        name: &DatabaseName,
+        since: Option<Since>,
+        bound: Bound,
+    ) -> Result<Recent, BeginError> {
+        timed("begin_within", || self.0.begin_within(name, since, bound))
     }
 
     fn read(
@@ -363,5 +279,32 @@ pub(super) fn describe() {
     }
     for total in [PAGES_READ, BYTES_READ, PAGES_WRITTEN, BYTES_WRITTEN] {
         counter!(total).absolute(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    /// The methods of the one item whose first line this is.
+    fn methods(text: &'static str, item: &str) -> BTreeSet<&'static str> {
+        let body = text.split_once(item).unwrap().1;
+        let body = body.split_once("\n}\n").unwrap().0;
+        let heads = body
+            .lines()
+            .filter_map(|line| line.strip_prefix("    fn ")?.split_once('('));
+        heads.map(|(name, _)| name).collect()
+    }
+
+    /// A method with a default body could be left out, and would hide the one of the store.
+    #[test]
+    fn every_method_goes_to_the_method_of_the_same_name() {
+        let own = include_str!("store.rs");
+        let own_methods = methods(own, "impl PageStore for Metered {");
+        let definition = include_str!("../../../api/src/store.rs");
+        assert_eq!(own_methods, methods(definition, "pub trait PageStore"));
+        for method in own_methods {
+            assert!(own.contains(&format!("self.0.{method}(")), "{method}");
+        }
     }
 }

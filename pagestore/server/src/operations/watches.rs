@@ -7,20 +7,13 @@ const OPEN: &str = "verso_watch_open_watches";
 
 /// A watch that is open, and counted for as long as this lives.
 #[derive(Debug)]
-pub struct OpenWatch(());
+pub(crate) struct OpenWatch(());
 
 impl OpenWatch {
     /// Counts one more.
-    #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         gauge!(OPEN).increment(1);
         Self(())
-    }
-}
-
-impl Default for OpenWatch {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use promql_parser::parser::{Expr, LabelModifier, VectorSelector};
+use promql::{LabelMatchOp, Node, Op, ParserOptions, Vector};
 use serde_json::Value;
 
-use crate::node::Node;
+use crate::node;
 use crate::scrape::{Metric, parse};
 
 const DASHBOARD: &str = include_str!("../../../../packaging/grafana/verso.json");
@@ -38,59 +38,75 @@ fn queries(dashboard: &Value) -> Vec<String> {
 struct Uses(BTreeMap<String, BTreeSet<String>>);
 
 impl Uses {
-    /// Walks a query. `around` has the labels that the expressions around it group by.
-    fn walk(&mut self, expression: &Expr, around: &[String]) {
-        match expression {
-            Expr::Aggregate(aggregate) => {
-                let mut around = around.to_vec();
-                around.extend(labels(aggregate.modifier.as_ref()));
-                self.walk(&aggregate.expr, &around);
-            }
-            Expr::Binary(binary) => {
+    /// Walks a query. `around` has the labels that the expressions around it need.
+    fn walk(&mut self, node: &Node, around: &[String]) {
+        match node {
+            Node::Operator { op, args } => {
                 assert!(
-                    binary
-                        .modifier
-                        .as_ref()
-                        .is_none_or(|it| it.matching.is_none())
+                    matches!(op, Op::Div(None) | Op::Minus(None)),
+                    "{op:?} is on no panel yet"
                 );
-                self.walk(&binary.lhs, around);
-                self.walk(&binary.rhs, around);
+                args.iter().for_each(|part| self.walk(part, around));
             }
-            Expr::Call(call) => {
+            Node::Function {
+                name,
+                args,
+                aggregation,
+            } => {
                 let mut around = around.to_vec();
-                if call.func.name == "histogram_quantile" {
+                around.extend(aggregation.iter().flat_map(|by| by.labels.clone()));
+                if name == "histogram_quantile" {
                     around.push("le".to_owned());
                 }
-                call.args
-                    .args
-                    .iter()
-                    .for_each(|part| self.walk(part, &around));
+                assert!(takes(name, args), "{name} does not take {args:?}");
+                args.iter().for_each(|part| self.walk(part, &around));
             }
-            Expr::Unary(unary) => self.walk(&unary.expr, around),
-            Expr::Paren(paren) => self.walk(&paren.expr, around),
-            Expr::Subquery(subquery) => self.walk(&subquery.expr, around),
-            Expr::VectorSelector(selector) => self.select(selector, around),
-            Expr::MatrixSelector(selector) => self.select(&selector.vs, around),
-            Expr::NumberLiteral(_) | Expr::StringLiteral(_) => {}
-            Expr::Extension(_) => panic!("no query has extensions"),
+            Node::Negation(part) => self.walk(part, around),
+            Node::Vector(vector) => self.select(vector, around),
+            Node::Scalar(_) | Node::String(_) => {}
         }
     }
 
-    fn select(&mut self, selector: &VectorSelector, around: &[String]) {
-        let name = selector.name.clone().expect("a metric has a name");
-        let matchers = selector.matchers.matchers.iter();
-        let labels = matchers.map(|matcher| matcher.name.clone());
+    fn select(&mut self, vector: &Vector, around: &[String]) {
+        let (names, labels): (Vec<_>, Vec<_>) = vector
+            .labels
+            .iter()
+            .partition(|label| label.name == "__name__");
+        let [name] = &names[..] else {
+            panic!("a metric has one name: {vector:?}");
+        };
+        assert_eq!(name.op, LabelMatchOp::Eq);
+        let name = String::from_utf8(name.value.clone()).unwrap();
+        let labels = labels.into_iter().map(|label| label.name.clone());
         let uses = self.0.entry(name).or_default();
         uses.extend(labels.chain(around.iter().cloned()));
     }
 }
 
-fn labels(modifier: Option<&LabelModifier>) -> Vec<String> {
-    modifier.map_or_else(Vec::new, |modifier| modifier.labels().labels.clone())
+/// Whether a function takes these arguments. One that is not here is on no panel yet.
+fn takes(function: &str, arguments: &[Node]) -> bool {
+    let is_range =
+        |node: &Node| matches!(node, Node::Vector(Vector { range, .. }) if range.is_some());
+    match (function, arguments) {
+        ("time", []) => true,
+        ("rate", [part]) => is_range(part),
+        ("sum", [part]) => {
+            matches!(part, Node::Vector(_) | Node::Function { .. }) && !is_range(part)
+        }
+        ("histogram_quantile", [Node::Scalar(quantile), part]) => {
+            (0.0..=1.0).contains(quantile)
+                && matches!(part, Node::Function { name, .. } if name == "sum")
+        }
+        _ => false,
+    }
+}
+
+fn query(text: &str) -> Node {
+    promql::parse(text, &ParserOptions::default()).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
 fn exported() -> BTreeMap<String, Metric> {
-    let node = Node::start();
+    let node = node::Node::start();
     node.work();
     parse(&node.get("/metrics").1)
 }
@@ -99,12 +115,8 @@ fn exported() -> BTreeMap<String, Metric> {
 fn the_dashboard_and_the_metrics_agree() {
     let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
     let mut uses = Uses::default();
-    for query in queries(&dashboard) {
-        let expression = promql_parser::parser::parse(&query);
-        uses.walk(
-            &expression.unwrap_or_else(|error| panic!("{query}: {error}")),
-            &[],
-        );
+    for text in queries(&dashboard) {
+        uses.walk(&query(&text), &[]);
     }
     let exported = exported();
     let series: BTreeMap<_, _> = exported.values().flat_map(|it| &it.series).collect();

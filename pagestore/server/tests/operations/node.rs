@@ -16,18 +16,25 @@ use verso_server::{Life, Limits, Operations, Server};
 
 pub(crate) struct Node {
     pub(crate) client: Arc<dyn PageStore>,
+    /// Where it serves.
+    pub(crate) address: SocketAddr,
     pub(crate) metrics: SocketAddr,
     pub(crate) life: Life,
-    _runtime: Runtime,
+    pub(crate) runtime: Runtime,
     _folder: TempDir,
 }
 
 impl Node {
+    /// On an embedded store of its own.
     pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("store.db");
         let url = StoreUrl::parse(&format!("sqlite:{}", file.display())).unwrap();
-        let store = verso_open::open(&url).unwrap();
+        Self::start_on(verso_open::open(&url).unwrap(), folder)
+    }
+
+    /// On this store. The folder is removed with the node.
+    pub(crate) fn start_on(store: Arc<dyn PageStore>, folder: TempDir) -> Self {
         let runtime = Runtime::new().unwrap();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let (operations, server) = runtime.block_on(async {
@@ -35,17 +42,25 @@ impl Node {
             let server = Server::bind(any, store, Limits::default()).await.unwrap();
             (operations, server)
         });
-        let url = StoreUrl::parse(&format!("http://{}", server.address())).unwrap();
+        let address = server.address();
+        let url = StoreUrl::parse(&format!("http://{address}")).unwrap();
         let (metrics, life) = (operations.address(), operations.life());
         runtime.spawn(operations.run());
         runtime.spawn(server.run(std::future::pending()));
         Self {
             client: verso_open::open(&url).unwrap(),
+            address,
             metrics,
             life,
-            _runtime: runtime,
+            runtime,
             _folder: folder,
         }
+    }
+
+    /// Drops the client, with all that it has open at the node.
+    pub(crate) fn leave(&mut self) {
+        let url = StoreUrl::parse("memory:nobody").unwrap();
+        self.client = verso_open::open(&url).unwrap();
     }
 
     /// Status and body of an answer by HTTP.

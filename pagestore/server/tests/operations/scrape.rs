@@ -1,6 +1,12 @@
 //! Reads the text that a node answers a scrape with.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use tonic::body::Body;
+use tonic::transport::Endpoint;
+use tower::Service as _;
+use verso_pagestore::{Bound, DatabaseId, DatabaseName, Version};
 
 use crate::node::Node;
 
@@ -52,9 +58,13 @@ fn sample(line: &str, metrics: &mut BTreeMap<String, Metric>) {
 
 /// The value of a sample.
 fn value(text: &str, series: &str) -> f64 {
-    let line = text.lines().find_map(|line| line.strip_prefix(series));
-    let value = line.unwrap_or_else(|| panic!("no {series} in:\n{text}"));
-    value.trim().parse().unwrap()
+    found(text, series).unwrap_or_else(|| panic!("no {series} in:\n{text}"))
+}
+
+/// The value of a sample, if there is one.
+fn found(text: &str, series: &str) -> Option<f64> {
+    let rest = text.lines().find_map(|line| line.strip_prefix(series))?;
+    Some(rest.trim().parse().unwrap())
 }
 
 #[test]
@@ -92,13 +102,53 @@ fn a_scrape_tells_what_was_done_and_no_names() {
     assert!(value(&text, shortest) >= 0.0);
 }
 
+/// Waits until a sample has a value.
+fn until(node: &Node, series: &str, is_wanted: impl Fn(f64) -> bool) {
+    let deadline = Instant::now() + Duration::from_mins(1);
+    loop {
+        let found = found(&node.get("/metrics").1, series);
+        if is_wanted(found.unwrap_or(0.0)) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{series} stays {found:?}");
+    }
+}
+
 #[test]
-fn watches_count_while_they_live() {
+fn watches_count_while_clients_have_them_open() {
+    let mut node = Node::start();
+    let series = "verso_watch_open_watches";
+    assert!(value(&node.get("/metrics").1, series) < 1.0);
+    let name = DatabaseName::new("watched").unwrap();
+    let database = DatabaseId::random().unwrap();
+    node.client.create(&name, database).unwrap();
+    let bound = Bound {
+        age: Duration::from_hours(1),
+        at_least: Version::MIN,
+    };
+    node.client.begin_within(&name, None, bound).unwrap();
+    until(&node, series, |open| open > 0.0);
+    node.leave();
+    until(&node, series, |open| open < 1.0);
+}
+
+#[test]
+fn clients_cannot_make_up_labels() {
     let node = Node::start();
-    let name = "verso_watch_open_watches";
-    assert!(value(&node.get("/metrics").1, name) < 1.0);
-    let watch = verso_server::OpenWatch::new();
-    assert!(value(&node.get("/metrics").1, name) > 0.0);
-    drop(watch);
-    assert!(value(&node.get("/metrics").1, name) < 1.0);
+    let channel = Endpoint::from_shared(format!("http://{}", node.address)).unwrap();
+    for path in ["/verso.v1.PageStore/Invented", "/invented.Service/Begin"] {
+        let request = http::Request::post(path).body(Body::empty()).unwrap();
+        let request = node.runtime.block_on(async {
+            let mut channel = channel.connect().await.unwrap();
+            std::future::poll_fn(|context| channel.poll_ready(context))
+                .await
+                .unwrap();
+            channel.call(request).await
+        });
+        request.unwrap();
+    }
+    let series = r#"verso_request_requests_total{method="other",result="unimplemented"}"#;
+    until(&node, series, |count| count > 1.0);
+    let text = node.get("/metrics").1;
+    assert!(!text.to_lowercase().contains("invented"), "{text}");
 }
