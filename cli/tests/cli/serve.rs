@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use assert_cmd::cargo::cargo_bin;
 use serde_json::Value;
-use verso_pagestore::{Bound, DatabaseName, PageStore as _, StoreUrl, Version};
+use verso_pagestore::{Bound, DatabaseName, StoreUrl, Version};
 
 use crate::common::Verso;
 
