@@ -13,7 +13,7 @@ pub(crate) struct LogArgs {
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
     /// What is logged: error, warn, info, debug or trace, also by module, as in
-    /// info,verso_server=debug
+    /// info,h2=warn
     #[arg(
         long,
         value_name = "LEVEL",

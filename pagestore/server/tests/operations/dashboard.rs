@@ -46,7 +46,9 @@ impl Uses {
                     matches!(op, Op::Div(None) | Op::Minus(None)),
                     "{op:?} is on no panel yet"
                 );
-                args.iter().for_each(|part| self.walk(part, around));
+                for part in args {
+                    self.walk(part, around);
+                }
             }
             Node::Function {
                 name,
@@ -59,7 +61,9 @@ impl Uses {
                     around.push("le".to_owned());
                 }
                 assert!(takes(name, args), "{name} does not take {args:?}");
-                args.iter().for_each(|part| self.walk(part, &around));
+                for part in args {
+                    self.walk(part, &around);
+                }
             }
             Node::Negation(part) => self.walk(part, around),
             Node::Vector(vector) => self.select(vector, around),

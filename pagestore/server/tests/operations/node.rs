@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 use verso_pagestore::{
     Change, CommitError, CommitId, CommitRequest, DatabaseId, DatabaseName, Durability,
     LeaseAnswer, LeaseId, LeaseRequest, Page, PageCount, PageNumber, PageSize, PageStore,
-    PageWrite, Participant, Snapshot, StoreUrl,
+    PageWrite, Participant, RoaringBitmap, Snapshot, StoreUrl,
 };
 use verso_server::{Life, Limits, Operations, Server};
 
@@ -123,7 +123,7 @@ fn write(snapshot: Snapshot) -> CommitRequest {
     };
     let change = Change {
         writes: vec![write],
-        staged: Default::default(),
+        staged: RoaringBitmap::default(),
         page_size,
         page_count: PageCount::new(1),
     };
