@@ -8,6 +8,7 @@ mod dump;
 mod error;
 mod header;
 mod interrupt;
+mod logs;
 mod output;
 mod rows;
 mod store;

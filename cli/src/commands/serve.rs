@@ -1,6 +1,6 @@
 //! `verso serve`: a page-store node.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,10 +8,11 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use verso_pagestore::{PageStore, StoreUrl};
-use verso_server::{Limits, Security, Server, Tls, TlsFiles, Tokens};
+use verso_server::{Limits, Operations, Security, Server, Tls, TlsFiles, Tokens};
 
 use crate::bytes;
 use crate::error::UsageError;
+use crate::logs::{self, LogArgs};
 use crate::store;
 
 /// Serve the store to other machines: run a page-store node
@@ -45,6 +46,11 @@ pub(crate) struct Args {
     /// Memory for pages and the last commits of databases, such as 1GiB; 0 for none
     #[arg(long, value_name = "BYTES", default_value = "256MiB", value_parser = bytes::parse)]
     cache: u64,
+    /// Serve metrics and health at this address, by plain HTTP: /metrics, /healthz, /readyz
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<SocketAddr>,
+    #[command(flatten)]
+    logs: LogArgs,
 }
 
 impl Args {
@@ -89,10 +95,7 @@ pub(crate) fn run(url: &StoreUrl, args: &Args, out: &mut dyn Write) -> anyhow::R
         return Err(UsageError(reason.to_owned()).into());
     }
     args.check()?;
-    tracing_subscriber::fmt()
-        .with_writer(io::stderr)
-        .with_max_level(tracing::Level::INFO)
-        .init();
+    logs::install(&args.logs)?;
     let store = store::open(url)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -116,6 +119,11 @@ async fn serve(
     let mut hangup = signal(SignalKind::hangup())?;
     let security = args.security()?;
     let scheme = security.tls.as_ref().map_or("http", |_| "https");
+    let operations = match args.metrics {
+        Some(address) => Some(Operations::bind(address, Arc::clone(&store)).await?),
+        None => None,
+    };
+    let life = operations.as_ref().map(Operations::life);
     let server = Server::bind(args.listen, store, limits, security.clone()).await?;
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
@@ -124,11 +132,19 @@ async fn serve(
     });
     // Whoever started it on port 0 reads here which one it got.
     writeln!(out, "serving {url} at {scheme}://{}", server.address())?;
+    if let Some(operations) = operations {
+        writeln!(out, "metrics at http://{}/metrics", operations.address())?;
+        // It ends with the process: whoever asks is answered until then.
+        tokio::spawn(operations.run());
+    }
     out.flush()?;
     let shutdown = async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+        }
+        if let Some(life) = life {
+            life.end();
         }
         tracing::info!("shutting down: requests under way are finished");
     };

@@ -23,6 +23,8 @@ mod round_trip;
 #[cfg(test)]
 mod secured;
 #[cfg(test)]
+mod serve;
+#[cfg(test)]
 mod shell;
 #[cfg(test)]
 mod sql;

@@ -15,6 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 
 use crate::Limits;
+use crate::operations::connections::{self, OpenConnection};
 use crate::outbox::Outbox;
 use crate::tls::Tls;
 
@@ -48,8 +49,8 @@ async fn accept(listener: TcpListener, tls: Option<Tls>, limits: Limits, sender:
             accepted = listener.accept() => accepted,
             () = sender.closed() => return,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 sleep(PAUSE).await;
@@ -57,10 +58,11 @@ async fn accept(listener: TcpListener, tls: Option<Tls>, limits: Limits, sender:
             }
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            connections::refused();
             refusals.count(limits.connections);
             continue;
         };
-        let (sender, limits) = (sender.clone(), limits.clone());
+        let (sender, limits, open) = (sender.clone(), limits.clone(), OpenConnection::new());
         let acceptor = tls.as_ref().map(Tls::acceptor);
         // On its own: a slow handshake holds nobody else up.
         tokio::spawn(async move {
@@ -77,8 +79,9 @@ async fn accept(listener: TcpListener, tls: Option<Tls>, limits: Limits, sender:
             let connection = Connection {
                 transport,
                 preface: Some((0, Box::pin(sleep(limits.handshake)))),
-                outbox: Outbox::new(&limits),
+                outbox: Outbox::new(peer, &limits),
                 _place: place,
+                _open: open,
             };
             // Nobody serves it any more at the shutdown.
             let _ = sender.send(Ok(connection)).await;
@@ -119,6 +122,7 @@ pub(crate) struct Connection {
     preface: Option<(usize, Pin<Box<Sleep>>)>,
     outbox: Arc<Outbox>,
     _place: OwnedSemaphorePermit,
+    _open: OpenConnection,
 }
 
 impl Connected for Connection {

@@ -13,6 +13,7 @@ mod inbox;
 mod incoming;
 mod limits;
 mod look;
+mod operations;
 mod outbox;
 mod read;
 mod security;
@@ -25,6 +26,7 @@ mod work;
 
 pub use auth::{Tokens, TokensError};
 pub use limits::Limits;
+pub use operations::{Life, Operations};
 pub use security::Security;
 pub use serve::{ServeError, Server};
 pub use tls::{Tls, TlsError, TlsFiles};

@@ -4,6 +4,7 @@
 //! its parts (some 256 KiB) keeps its places until it was written to the socket.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +28,7 @@ const WATCH: &str = "/verso.v1.PageStore/Watch";
 /// The answers on the way over one connection.
 #[derive(Debug)]
 pub(crate) struct Outbox {
+    peer: SocketAddr,
     places: Arc<Semaphore>,
     /// For what the client sends.
     room: Room,
@@ -34,12 +36,18 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn new(limits: &Limits) -> Arc<Self> {
+    pub(crate) fn new(peer: SocketAddr, limits: &Limits) -> Arc<Self> {
         Arc::new(Self {
+            peer,
             places: Arc::new(Semaphore::new(limits.replies_per_connection)),
             room: Room::new(limits.request_bytes_per_connection),
             is_stuck: AtomicBool::new(false),
         })
+    }
+
+    /// Who is at the other end.
+    pub(crate) const fn peer(&self) -> SocketAddr {
+        self.peer
     }
 
     /// Whether the client has not taken what was sent to it for too long.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::Router;
+use tower::layer::util::{Identity, Stack};
 use verso_pagestore::PageStore;
 use verso_pagestore::grpc::proto;
 use verso_pagestore::grpc::proto::admin_server::AdminServer;
@@ -15,6 +16,8 @@ use verso_pagestore::grpc::proto::page_store_server::PageStoreServer;
 use crate::access::Access;
 use crate::admin::Administration;
 use crate::incoming::incoming;
+use crate::operations::requests::Requests;
+use crate::operations::store::Metered;
 use crate::outbox::Bounds;
 use crate::service::Transactions;
 use crate::warm;
@@ -32,6 +35,14 @@ pub enum ServeError {
         /// Why.
         reason: io::Error,
     },
+    /// The address of the metrics cannot be listened at.
+    #[error("cannot serve metrics at {address}: {reason}; choose another address with --metrics")]
+    Metrics {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        reason: io::Error,
+    },
     /// The service could not be set up.
     #[error("the service cannot be set up: {0}")]
     Setup(String),
@@ -40,11 +51,14 @@ pub enum ServeError {
     Transport(#[from] tonic::transport::Error),
 }
 
+/// What is around all services.
+type Layers = Stack<Requests, Identity>;
+
 /// A node that listens, and serves once it is [run](Server::run).
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
-    router: Router,
+    router: Router<Layers>,
     limits: Limits,
     tls: Option<Tls>,
 }
@@ -63,7 +77,8 @@ impl Server {
         let refused = |reason| ServeError::Listen { address, reason };
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        let work = Work::new(warm::warm(store, &limits), &limits);
+        let store = warm::warm(Arc::new(Metered(store)), &limits);
+        let work = Work::new(store, &limits);
         let access = Access::new(security.tokens, work.clone());
         let router = router(&work, &access, &limits).await?;
         Ok(Self {
@@ -111,7 +126,11 @@ impl Server {
     }
 }
 
-async fn router(work: &Work, access: &Access, limits: &Limits) -> Result<Router, ServeError> {
+async fn router(
+    work: &Work,
+    access: &Access,
+    limits: &Limits,
+) -> Result<Router<Layers>, ServeError> {
     let transactions = Transactions {
         work: work.clone(),
         limits: limits.clone(),
@@ -134,6 +153,8 @@ async fn router(work: &Work, access: &Access, limits: &Limits) -> Result<Router,
     let administration = InterceptedService::new(administration, access.clone());
     let bounds = Bounds::new(limits);
     let router = tonic::transport::Server::builder()
+        // The outermost, so that what other layers refuse is counted too.
+        .layer(Requests::default())
         .max_concurrent_streams(limits.streams_per_connection)
         .http2_keepalive_interval(Some(std::time::Duration::from_secs(10)))
         // What a client may send before anybody looks at it.

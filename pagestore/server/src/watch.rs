@@ -16,6 +16,7 @@ use verso_pagestore::{Begun, Changes, DatabaseName, Since};
 use crate::access::Caller;
 use crate::auth::Right;
 use crate::look::{Lookers, Seen};
+use crate::operations::watches::OpenWatch;
 use crate::service::{bounded, name};
 use crate::work::Work;
 
@@ -37,6 +38,7 @@ struct Watcher {
     /// What is seen of the database, for all who watch it.
     seen: watch::Receiver<Seen>,
     replies: mpsc::Sender<Result<proto::WatchReply, Status>>,
+    _open: OpenWatch,
 }
 
 /// Begins a watch, whose first message says of which database.
@@ -58,6 +60,7 @@ pub(crate) async fn watch(
         name,
         since: first.since.map(TryInto::try_into).transpose()?,
         replies,
+        _open: OpenWatch::new(),
     };
     tokio::spawn(async move {
         if let Err(status) = watcher.run(first.probe, requests).await {

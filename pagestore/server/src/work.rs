@@ -2,13 +2,29 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
-use tokio::sync::Semaphore;
+use metrics::{
+    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 use verso_pagestore::PageStore;
 use verso_pagestore::grpc::ServiceError;
 
 use crate::Limits;
+
+/// Requests that wait to be worked on: a gauge.
+const WAITING: &str = "verso_work_waiting_requests";
+
+/// Requests that are worked on: a gauge.
+const RUNNING: &str = "verso_work_running_requests";
+
+/// For how long requests waited, in seconds: a histogram.
+const WAIT: &str = "verso_work_wait_seconds";
+
+/// Requests that were refused because too many waited: a counter.
+const REFUSED: &str = "verso_work_refused_requests_total";
 
 /// The store, and how much of it may be asked at once.
 #[derive(Clone)]
@@ -22,9 +38,37 @@ pub(crate) struct Work {
 /// A place among those who wait.
 struct Waiting(Arc<AtomicUsize>);
 
+impl Waiting {
+    /// Takes a place. Says how many there were before.
+    fn join(count: &Arc<AtomicUsize>) -> (Self, usize) {
+        gauge!(WAITING).increment(1);
+        let before = count.fetch_add(1, Ordering::Relaxed);
+        (Self(Arc::clone(count)), before)
+    }
+}
+
 impl Drop for Waiting {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+        gauge!(WAITING).decrement(1);
+    }
+}
+
+/// A request that is worked on.
+struct Running {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Running {
+    fn new(permit: OwnedSemaphorePermit) -> Self {
+        gauge!(RUNNING).increment(1);
+        Self { _permit: permit }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        gauge!(RUNNING).decrement(1);
     }
 }
 
@@ -49,9 +93,12 @@ impl Work {
         E: Into<ServiceError> + Send + 'static,
     {
         let place = self.take_place()?;
+        let began = Instant::now();
         let running = Arc::clone(&self.running).acquire_owned().await;
         let running = running.map_err(|_| Status::unavailable("the node is shutting down"))?;
+        let running = Running::new(running);
         drop(place);
+        histogram!(WAIT).record(began.elapsed().as_secs_f64());
         let store = Arc::clone(&self.store);
         let answer = tokio::task::spawn_blocking(move || {
             let answer = request(&*store);
@@ -68,13 +115,26 @@ impl Work {
     }
 
     fn take_place(&self) -> Result<Waiting, Status> {
-        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let place = Waiting(Arc::clone(&self.waiting));
+        let (place, before) = Waiting::join(&self.waiting);
         if before >= self.most_waiting {
+            counter!(REFUSED).increment(1);
             return Err(Status::resource_exhausted(format!(
                 "the node has {before} requests waiting and takes no more: ask another one, or later"
             )));
         }
         Ok(place)
     }
+}
+
+pub(crate) fn describe() {
+    describe_gauge!(WAITING, "Requests that wait to be worked on");
+    describe_gauge!(RUNNING, "Requests that are worked on");
+    describe_histogram!(WAIT, Unit::Seconds, "For how long requests waited");
+    describe_counter!(
+        REFUSED,
+        "Requests that were refused because too many waited"
+    );
+    gauge!(WAITING).set(0);
+    gauge!(RUNNING).set(0);
+    counter!(REFUSED).absolute(0);
 }

@@ -19,6 +19,7 @@ use verso_pagestore::{
 };
 
 use crate::Limits;
+use crate::operations::cache;
 use databases::{Databases, Known, Pages};
 use lineage::{Lineage, LineageNumber, Position};
 
@@ -158,12 +159,14 @@ impl Warm {
         let missing: Vec<_> = wanted.map(|(number, _)| *number).collect();
         let hits = pages.len() - missing.len();
         self.hits.fetch_add(hits as u64, Ordering::Relaxed);
+        cache::hit(hits);
         if missing.is_empty() {
             return Ok(found.into_iter().flatten().collect());
         }
         let read = self.read_through(snapshot, &missing)?;
         known.confirm(asked);
         self.keep(&known.lineage.read(), number, snapshot, &missing, &read);
+        cache::holds(self.pages.bytes());
         let mut read = read.into_iter();
         let merged = found.into_iter().map(|page| page.or_else(|| read.next()));
         Ok(merged.flatten().collect())
@@ -219,6 +222,7 @@ impl Warm {
         pages: &[PageNumber],
     ) -> Result<Vec<VersionedPage>, ReadError> {
         self.misses.fetch_add(pages.len() as u64, Ordering::Relaxed);
+        cache::missed(pages.len());
         let read = self.store.read(snapshot, pages);
         if let Err(ReadError::Removed { database }) = &read {
             self.forget(*database);

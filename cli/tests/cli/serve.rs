@@ -1,0 +1,292 @@
+//! Page-store nodes as processes: their operations side, their log, the systemd unit, and three of
+//! them at once.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use assert_cmd::cargo::cargo_bin;
+use serde_json::Value;
+use verso_pagestore::{Bound, DatabaseName, StoreUrl, Version};
+
+use crate::common::Verso;
+
+const UNIT: &str = include_str!("../../../packaging/systemd/verso.service");
+
+/// A process that is ended with the test. Its standard error goes to a file: a pipe that nobody
+/// reads would fill up, and stop it.
+struct Running {
+    process: Child,
+    log: File,
+}
+
+impl Running {
+    fn start(command: &mut Command) -> Self {
+        let log = tempfile::tempfile().unwrap();
+        let command = command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let process = command.stderr(log.try_clone().unwrap()).spawn().unwrap();
+        Self { process, log }
+    }
+
+    /// The first lines of its standard output.
+    fn lines(&mut self, count: usize) -> Vec<String> {
+        let output = BufReader::new(self.process.stdout.as_mut().unwrap());
+        output.lines().take(count).map(Result::unwrap).collect()
+    }
+
+    fn terminate(&self) {
+        let id = self.process.id().to_string();
+        let kill = Command::new("kill").args(["-TERM", &id]).status().unwrap();
+        assert!(kill.success());
+    }
+
+    /// Asks it to end. Its exit code and standard error.
+    fn end(mut self) -> (Option<i32>, String) {
+        self.terminate();
+        let code = self.process.wait().unwrap().code();
+        let mut said = String::new();
+        std::io::Seek::rewind(&mut self.log).unwrap();
+        self.log.read_to_string(&mut said).unwrap();
+        (code, said)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn node(verso: &Verso, arguments: &[&str]) -> Running {
+    let mut command = Command::new(cargo_bin("verso"));
+    command
+        .current_dir(verso.folder())
+        .args(["--store", "sqlite:store.db", "serve"])
+        .args(["--listen", "127.0.0.1:0"])
+        .args(arguments);
+    Running::start(&mut command)
+}
+
+fn behind<'a>(line: &'a str, words: &str) -> &'a str {
+    line.split_once(words).unwrap_or_else(|| panic!("{line}")).1
+}
+
+/// An answer by HTTP, from a line such as "metrics at http://…/metrics".
+fn get(line: &str, path: &str) -> String {
+    let address = behind(line, "http://").trim_end_matches("/metrics");
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn json(log: &str) -> Vec<Value> {
+    let lines = log.lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect()
+}
+
+#[test]
+fn requests_are_logged_as_json_without_tokens_and_content() {
+    let verso = Verso::new();
+    // All that there is to log, also of the crates below.
+    let arguments = ["--log-format", "json", "--log-level", "trace"];
+    let mut node = node(&verso, &arguments);
+    let store = behind(&node.lines(1)[0], " at ").to_owned();
+    let sql = "CREATE TABLE t (a); INSERT INTO t VALUES ('secret-page')";
+    let client = verso
+        .command()
+        .env("VERSO_TOKEN", "secret-token")
+        .args(["--store", &store, "sql", "app.db", sql])
+        .output()
+        .unwrap();
+    assert!(client.status.success(), "{client:?}");
+
+    let (code, said) = node.end();
+    assert_eq!(code, Some(0), "{said}");
+    let lines = json(&said);
+    let requests: Vec<_> = lines
+        .iter()
+        .filter(|line| line["message"] == "request done")
+        .collect();
+    let commits = requests
+        .iter()
+        .filter(|line| line["span"]["method"] == "Commit");
+    assert_eq!(commits.count(), 2, "{said}");
+    for request in &requests {
+        assert_eq!(request["level"], "DEBUG");
+        assert!(request["seconds"].as_f64().unwrap() > 0.0);
+        assert!(request["result"].is_string(), "{request}");
+        let span = &request["span"];
+        assert!(span["peer"].as_str().unwrap().starts_with("127.0.0.1:"));
+        let same = |other: &&&Value| other["span"]["id"] == span["id"];
+        assert_eq!(requests.iter().filter(same).count(), 1, "{request}");
+    }
+    assert!(!said.contains("secret"), "{said}");
+}
+
+#[test]
+fn a_node_that_is_asked_to_end_is_not_ready_while_it_finishes() {
+    let verso = Verso::new();
+    let mut node = node(&verso, &["--metrics", "127.0.0.1:0"]);
+    let lines = node.lines(2);
+    assert!(get(&lines[1], "/readyz").starts_with("HTTP/1.1 200 "));
+    verso.ok(&["sql", "app.db", "CREATE TABLE t (a)"]);
+    let url = StoreUrl::parse(behind(&lines[0], " at ")).unwrap();
+    let client = verso_open::open(&url).unwrap();
+    let bound = Bound {
+        age: Duration::from_hours(1),
+        at_least: Version::MIN,
+    };
+    // A watch is under way until its client leaves.
+    let name = DatabaseName::new("app.db").unwrap();
+    client.begin_within(&name, None, bound).unwrap();
+    while get(&lines[1], "/metrics").contains("verso_watch_open_watches 0") {}
+
+    node.terminate();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let answer = get(&lines[1], "/readyz");
+        if answer.starts_with("HTTP/1.1 503 ") {
+            assert!(answer.ends_with("the node is shutting down\n"), "{answer}");
+            break;
+        }
+        assert!(Instant::now() < deadline, "{answer}");
+    }
+    drop(client);
+    let (code, said) = node.end();
+    assert_eq!(code, Some(0), "{said}");
+}
+
+/// The unit's settings of a name.
+fn settings(name: &str) -> Vec<&'static str> {
+    let lines = UNIT.lines().filter_map(|line| line.strip_prefix(name));
+    lines
+        .filter_map(|rest| Some(rest.strip_prefix('=')?.trim_matches('"')))
+        .collect()
+}
+
+#[test]
+fn the_command_of_the_systemd_unit_runs() {
+    let verso = Verso::new();
+    let [start] = settings("ExecStart")[..] else {
+        panic!("one command: {UNIT}");
+    };
+    let mut words = start.split(' ');
+    assert_eq!(words.next(), Some("/usr/local/bin/verso"));
+    let mut command = Command::new(cargo_bin("verso"));
+    command.current_dir(verso.folder());
+    let mut options = "";
+    for setting in settings("Environment") {
+        let (name, value) = setting.split_once('=').unwrap();
+        if name == "VERSO_SERVE_OPTIONS" {
+            options = value;
+        } else {
+            // The state folder is this one.
+            command.env(name, value.replace("/var/lib/verso/", ""));
+        }
+    }
+    for word in words {
+        if word == "$VERSO_SERVE_OPTIONS" {
+            // Those ports may be taken.
+            let words = options.split(' ');
+            command.args(words.map(|word| word.replace(":4801", ":0").replace(":4811", ":0")));
+        } else {
+            command.arg(word);
+        }
+    }
+    let mut node = Running::start(&mut command);
+    let lines = node.lines(2);
+    assert!(
+        lines[0].starts_with("serving sqlite:verso.db at "),
+        "{lines:?}"
+    );
+    assert!(get(&lines[1], "/readyz").starts_with("HTTP/1.1 200 "));
+    let id = node.process.id().to_string();
+    let [reload] = settings("ExecReload")[..] else {
+        panic!("one way to reload: {UNIT}");
+    };
+    let reload = reload.replace("$MAINPID", &id);
+    let (kill, arguments) = reload.split_once(' ').unwrap();
+    let reload = Command::new(kill).args(arguments.split(' ')).status();
+    assert!(reload.unwrap().success());
+    assert!(get(&lines[1], "/healthz").starts_with("HTTP/1.1 200 "));
+    let (code, said) = node.end();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!json(&said).is_empty());
+}
+
+#[test]
+fn a_node_is_quiet_about_requests_that_succeed() {
+    let verso = Verso::new();
+    let mut node = node(&verso, &[]);
+    let store = behind(&node.lines(1)[0], " at ").to_owned();
+    verso.ok(&["--store", &store, "sql", "app.db", "CREATE TABLE t (a)"]);
+    let (code, said) = node.end();
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("shutting down"), "{said}");
+}
+
+#[test]
+fn a_log_level_that_is_none_is_refused() {
+    let verso = Verso::new();
+    let error = verso.fails(
+        2,
+        &["serve", "--listen", "127.0.0.1:0", "--log-level", "=="],
+    );
+    assert!(error.contains("is no log level"), "{error}");
+}
+
+#[test]
+fn three_nodes_serve_one_store_until_they_are_ended() {
+    let verso = Verso::new();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/three-nodes");
+    let mut command = Command::new(script);
+    command
+        .current_dir(verso.folder())
+        .env("VERSO", cargo_bin("verso"))
+        .args(["--store", "store.db", "--ports", "0,0,0"]);
+    let mut nodes = Running::start(&mut command);
+    let lines = nodes.lines(3);
+    let store = behind(&lines[0], "store: ").to_owned();
+    assert_eq!(store.split(',').count(), 3, "{store}");
+
+    let sql = |sql: &str| verso.ok(&["--store", &store, "sql", "app.db", "--mode", "list", sql]);
+    sql("CREATE TABLE t (a); INSERT INTO t VALUES (7)");
+    let first = behind(&lines[2], "nodes: ").split(' ').next().unwrap();
+    let kill = Command::new("kill")
+        .args(["-KILL", first])
+        .status()
+        .unwrap();
+    assert!(kill.success());
+    assert_eq!(sql("SELECT a FROM t").trim_end().lines().last(), Some("7"));
+
+    let (code, said) = nodes.end();
+    assert_eq!(code, Some(0), "{said}");
+    for address in behind(&store, "http://").split(',') {
+        assert!(
+            TcpStream::connect(address).is_err(),
+            "{address} is served still"
+        );
+    }
+    // A node that cannot start ends the others, and its reason is shown.
+    let failed = Command::new(script)
+        .current_dir(verso.folder())
+        .env("VERSO", cargo_bin("verso"))
+        .args(["--ports", "0,0,99999"])
+        .output()
+        .unwrap();
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(!failed.stderr.is_empty());
+}
