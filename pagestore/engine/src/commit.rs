@@ -20,6 +20,9 @@ use crate::{Engine, conflict, keys, log, record};
 /// or its result was unknown.
 const ATTEMPTS: usize = 100;
 
+/// So many commit records are in memory at a time.
+const COMMITS_AT_ONCE: usize = 1000;
+
 /// Most read conflict ranges of one participant; more are merged, nearest first.
 const MOST_CONFLICT_RANGES: usize = 2000;
 
@@ -103,15 +106,17 @@ impl<K: Kv> Engine<K> {
         transaction: &mut K::Transaction,
         request: &CommitRequest,
     ) -> Result<Option<Version>, RunError<CommitError>> {
-        let mut since = Vec::with_capacity(request.participants.len());
+        let mut conflicts = Vec::with_capacity(request.participants.len());
         for participant in &request.participants {
-            since.push(self.commits_since(transaction, participant)?);
+            match self.look_since(transaction, request.id, participant)? {
+                Past::Committed(version) => return Ok(Some(version)),
+                Past::Others(conflict) => conflicts.push(conflict),
+            }
         }
-        if let Some(version) = committed_before(request, &since) {
-            return Ok(Some(version));
-        }
-        for (participant, commits) in request.participants.iter().zip(&since) {
-            check(participant, commits).map_err(RunError::Abort)?;
+        for (participant, conflict) in request.participants.iter().zip(conflicts) {
+            if let Some(conflict) = conflict {
+                return Err(RunError::Abort(CommitError::Conflict(conflict)));
+            }
             self.check_lease(transaction, participant)?;
         }
         Ok(None)
@@ -137,14 +142,33 @@ impl<K: Kv> Engine<K> {
         }
     }
 
-    fn commits_since(
+    /// Looks at what was committed since the snapshot, some commits at a time: there may be any
+    /// number of them.
+    fn look_since(
         &self,
         transaction: &mut K::Transaction,
+        id: CommitId,
         participant: &Participant,
-    ) -> Result<Vec<CommitRecord>, RunError<CommitError>> {
-        let snapshot = &participant.snapshot;
-        let range = keys::log_after(snapshot.database, snapshot.version);
-        self.commits(transaction, &RangeQuery::first(usize::MAX, range))
+    ) -> Result<Past, RunError<CommitError>> {
+        let Snapshot {
+            database,
+            mut version,
+            ..
+        } = participant.snapshot;
+        let reads = read_set(participant);
+        let mut conflict = None;
+        loop {
+            let query = RangeQuery::first(COMMITS_AT_ONCE, keys::log_after(database, version));
+            let commits = self.commits(transaction, &query)?;
+            if let Some(own) = commits.iter().find(|commit| commit.id == id) {
+                return Ok(Past::Committed(own.version));
+            }
+            conflict = conflict.or_else(|| first_conflict(database, &reads, &commits));
+            match commits.last() {
+                Some(last) if commits.len() == COMMITS_AT_ONCE => version = last.version,
+                _ => return Ok(Past::Others(conflict)),
+            }
+        }
     }
 
     /// Writes the page records and the commit record.
@@ -164,7 +188,8 @@ impl<K: Kv> Engine<K> {
             }
         }
         if !change.staged.is_empty() {
-            pages |= unstage(transaction, id, database, change)?;
+            let limit = self.kv.limits().transaction_bytes;
+            pages |= unstage(transaction, id, database, change, limit)?;
         }
         let commit = log::encode_commit(
             (self.clock)(),
@@ -189,26 +214,26 @@ impl<K: Kv> Engine<K> {
     }
 }
 
-/// The version that an earlier attempt at this commit made.
-fn committed_before(request: &CommitRequest, since: &[Vec<CommitRecord>]) -> Option<Version> {
-    since
-        .iter()
-        .flatten()
-        .find(|commit| commit.id == request.id)
-        .map(|commit| commit.version)
+/// What was committed to a database since a snapshot.
+enum Past {
+    /// This very commit, by an earlier attempt.
+    Committed(Version),
+    /// Commits of others, and the first that is in the way.
+    Others(Option<Conflict>),
 }
 
-fn check(participant: &Participant, since: &[CommitRecord]) -> Result<(), CommitError> {
-    let Some((page, winner)) = conflict::find(since, &read_set(participant)) else {
-        return Ok(());
-    };
+fn first_conflict(
+    database: DatabaseId,
+    reads: &RoaringBitmap,
+    commits: &[CommitRecord],
+) -> Option<Conflict> {
+    let (page, winner) = conflict::find(commits, reads)?;
     let page = PageNumber::new(page).unwrap_or(PageNumber::FIRST);
-    let database = participant.snapshot.database;
-    Err(CommitError::Conflict(Conflict {
+    Some(Conflict {
         database,
         page,
         winner,
-    }))
+    })
 }
 
 /// Adds what must stay unchanged until this transaction commits, and what makes two

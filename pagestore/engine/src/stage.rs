@@ -6,7 +6,7 @@ use verso_pagestore::{
 };
 
 use crate::commit::stored;
-use crate::kv::{Isolation, Kv, KvTransaction, RunError, run};
+use crate::kv::{Isolation, Kv, KvError, KvTransaction, RunError, run};
 use crate::{Engine, keys, record};
 
 type Attempt<T> = Result<T, RunError<CommitError>>;
@@ -37,14 +37,16 @@ impl<K: Kv> Engine<K> {
     }
 }
 
-/// Makes page records of the staged pages. The answer is which.
+/// Makes page records of the staged pages, of at most so many bytes. The answer is which.
 pub(crate) fn unstage<T: KvTransaction>(
     transaction: &mut T,
     commit: CommitId,
     database: DatabaseId,
     change: &Change,
+    limit: usize,
 ) -> Attempt<RoaringBitmap> {
     let mut pages = RoaringBitmap::new();
+    let mut bytes = 0;
     for page in change.staged.iter().filter_map(PageNumber::new) {
         let key = keys::staged_page(database, commit, page);
         let Some(record) = transaction.get(&key, Isolation::Snapshot)? else {
@@ -54,6 +56,11 @@ pub(crate) fn unstage<T: KvTransaction>(
             .map_err(|_| refused(database, page, "was staged and cannot be read"))?;
         if content.len() != change.page_size.length() {
             return Err(refused(database, page, "was staged with another page size"));
+        }
+        // What the store would refuse must not fill the memory first.
+        bytes += record.len();
+        if bytes > limit {
+            return Err(KvError::TooLarge { bytes, limit }.into());
         }
         if change.page_count.contains(page) {
             pages.insert(page.get());

@@ -6,8 +6,8 @@ use crate::kv::{Isolation, Kv, KvTransaction, RangeQuery};
 use crate::log::DecodeError;
 use crate::{Engine, keys, record};
 
-/// Records checked per call: some megabytes at the most for the usual page sizes.
-const RECORDS_PER_CALL: usize = 500;
+/// Records checked per call: eight megabytes at the most.
+const RECORDS_PER_CALL: usize = 128;
 
 impl<K: Kv> Engine<K> {
     pub(crate) fn verify_records(

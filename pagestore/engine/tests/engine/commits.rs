@@ -1,6 +1,8 @@
 //! Versions, conflicts, and what a snapshot sees.
 
-use verso_pagestore::{Changes, CommitError, CommitId, PageSize, Since, Version, header};
+use verso_pagestore::{
+    Changes, CommitError, CommitId, PageSize, PageStore, Participant, Since, Version, header,
+};
 
 use crate::support::{
     commit, content, create, filled, memory, name, newest, page, participant, reader, request,
@@ -238,4 +240,34 @@ fn noise(seed: u32, length: usize) -> Vec<u8> {
         state.to_be_bytes()[0]
     };
     (0..length).map(|_| next()).collect()
+}
+
+#[test]
+fn a_changelog_of_any_length_is_looked_through() {
+    let store = memory();
+    let base = create(&store, "a", 3);
+    let first = request(vec![participant(base, &[], &[(1, 10)], 3)]);
+    let outcome = store.commit(&first).unwrap();
+    for round in 0..2500_u32 {
+        let snapshot = newest(&store, "a");
+        let byte = u8::try_from(round % 250).unwrap();
+        commit(&store, snapshot, &[], &[(2, byte)], 3).unwrap();
+    }
+    let late = newest(&store, "a");
+    commit(&store, late, &[], &[(3, 77)], 3).unwrap();
+    assert_eq!(store.commit(&first).unwrap().version, outcome.version);
+    // Only the last of them wrote page 3.
+    let reader = Participant {
+        change: None,
+        ..participant(base, &[3], &[], 3)
+    };
+    let other = create(&store, "b", 1);
+    let writer = participant(other, &[], &[(1, 5)], 1);
+    let Err(CommitError::Conflict(conflict)) = store.commit(&request(vec![reader, writer])) else {
+        panic!("page 3 has changed");
+    };
+    assert_eq!(
+        (conflict.page, conflict.winner),
+        (page(3), newest(&store, "a").version)
+    );
 }

@@ -1,9 +1,10 @@
 //! Staged pages: part of a commit that was sent ahead of it.
 
+use verso_engine::kv::memory::{MemoryKv, MemoryOptions};
 use verso_pagestore::{CommitError, CommitRequest, PageStore, PageWrite, Participant, Snapshot};
 
 use crate::support::{
-    commit, content, create, filled, memory, name, newest, page, participant, request,
+    commit, content, create, engine_over, filled, memory, name, newest, page, participant, request,
 };
 
 fn written(writes: &[(u32, u8)]) -> Vec<PageWrite> {
@@ -91,4 +92,30 @@ fn what_is_not_staged_as_it_should_be_is_refused() {
     let database = base.database;
     let gone = store.stage(request.id, database, &written(&[(2, 20)]));
     assert_eq!(gone, Err(CommitError::Removed { database }));
+}
+
+#[test]
+fn a_stage_that_is_too_large_is_refused_before_it_is_read() {
+    let mut options = MemoryOptions::default();
+    options.limits.transaction_bytes = 100_000;
+    let store = engine_over(MemoryKv::new(options));
+    let base = create(&store, "a", 1);
+    let numbers: Vec<u32> = (2..=300).collect();
+    let request = staged(base, &[], &numbers, 300);
+    for number in &numbers {
+        // Noise, which does not get smaller.
+        let noise = (0..128_u32)
+            .flat_map(|word| (word.wrapping_mul(0x9E37_79B9) ^ (number << 7)).to_be_bytes());
+        let write = PageWrite {
+            number: page(*number),
+            page: noise.collect::<Vec<u8>>().into(),
+        };
+        store.stage(request.id, base.database, &[write]).unwrap();
+    }
+    let Err(CommitError::TooLarge { bytes, limit }) = store.commit(&request) else {
+        panic!("it is too large");
+    };
+    assert_eq!(limit, 100_000);
+    assert!(bytes < 101_000, "{bytes} bytes were read");
+    assert_eq!(newest(&store, "a").version, base.version);
 }
