@@ -5,17 +5,13 @@ use super::{InvalidMessage, proto};
 use crate::{Change, CommitOutcome, CommitRequest, Durability, PageCount, PageWrite, Participant};
 
 /// Most databases of one commit: SQLite attaches at most 125
-/// (<https://www.sqlite.org/limits.html#max_attached>).
-const MOST_PARTICIPANTS: usize = 256;
+/// (<https://www.sqlite.org/limits.html#max_attached>). Counted by the codec.
+pub(super) const MOST_PARTICIPANTS: usize = 256;
 
 impl TryFrom<proto::CommitRequest> for CommitRequest {
     type Error = InvalidMessage;
 
     fn try_from(message: proto::CommitRequest) -> Result<Self, InvalidMessage> {
-        if message.participants.len() > MOST_PARTICIPANTS {
-            let reason = format!("are more than {MOST_PARTICIPANTS}");
-            return Err(InvalidMessage::new("participants", reason));
-        }
         let durability = match message.durability() {
             proto::Durability::Off => Durability::Off,
             proto::Durability::Normal => Durability::Normal,

@@ -5,6 +5,7 @@
 
 mod administer;
 mod client;
+mod codec;
 mod commits;
 mod convert;
 mod leases;
