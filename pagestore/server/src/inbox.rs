@@ -1,8 +1,8 @@
 //! Requests on the way to the node: only so many bytes of them at once.
 //!
-//! Each part of a request takes room of its connection and room of the node, in KiB, and keeps
-//! it until the request is answered. A client that finds no room waits, since nothing more is
-//! taken from its stream. Watches last, and take no room: their messages must be small.
+//! A request says first how long it is. It takes as much room of its connection and of the node
+//! before more of it is taken from its stream, and keeps the room until it is answered. Once it has
+//! come, it takes a place for its answer. Watches last, and take no room: their messages are small.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,8 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 use tonic::body::Body;
 
-/// Most bytes of one message of a watch.
-const MOST_BYTES_OF_WATCH: usize = 64 << 10;
+use crate::outbox::{Place, Places};
 
 /// What stands before each message: whether it is compressed, and its length.
 /// <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>
@@ -31,26 +30,43 @@ impl Room {
     pub(crate) fn new(bytes: usize) -> Self {
         Self(Arc::new(Semaphore::new(bytes >> 10)))
     }
+
+    async fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Status> {
+        let kibibytes = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&self.0).acquire_many_owned(kibibytes).await;
+        permit.map_err(|_| Status::unavailable("the node is shutting down"))
+    }
 }
 
-/// The room that one request has taken. Dropping the last reference gives it back.
-pub(crate) type Taken = Arc<Mutex<Vec<OwnedSemaphorePermit>>>;
+/// What one request has taken. Dropping the last reference gives it back.
+#[derive(Default)]
+pub(crate) struct Taken {
+    room: Vec<OwnedSemaphorePermit>,
+    place: Option<Place>,
+}
 
-/// Where a request finds room: in its connection first.
+impl Taken {
+    /// The place for the answer.
+    pub(crate) const fn place(&mut self) -> Option<Place> {
+        self.place.take()
+    }
+}
+
+/// Where a request finds room, in this order, and a place for its answer.
 #[derive(Clone)]
 pub(crate) struct Rooms {
-    pub(crate) rooms: Vec<Room>,
+    pub(crate) of: Vec<Room>,
+    pub(crate) places: Places,
     pub(crate) patience: Duration,
+    pub(crate) taken: Arc<Mutex<Taken>>,
 }
 
 impl Rooms {
-    async fn take(self, bytes: usize, taken: Taken) -> Result<(), Status> {
-        let kibibytes = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+    async fn take_room(self, bytes: usize) -> Result<(), Status> {
         let take = async {
-            for Room(room) in self.rooms {
-                let permit = room.acquire_many_owned(kibibytes).await;
-                let closed = |_| Status::unavailable("the node is shutting down");
-                taken.lock().push(permit.map_err(closed)?);
+            for room in &self.of {
+                let permit = room.take(bytes).await?;
+                self.taken.lock().room.push(permit);
             }
             Ok(())
         };
@@ -58,6 +74,12 @@ impl Rooms {
         tokio::time::timeout(self.patience, take)
             .await
             .map_err(full)?
+    }
+
+    async fn take_place(self) -> Result<(), Status> {
+        let place = self.places.take().await?;
+        self.taken.lock().place = Some(place);
+        Ok(())
     }
 }
 
@@ -67,19 +89,59 @@ type Taking = Pin<Box<dyn Future<Output = Result<(), Status>> + Send>>;
 pub(crate) struct RoomyBody {
     body: Body,
     rooms: Rooms,
-    taken: Taken,
-    /// What has come, and waits for room.
-    waiting: Option<(Taking, Bytes)>,
+    /// Most bytes of the message.
+    most_bytes: usize,
+    messages: Messages,
+    has_begun: bool,
+    has_come: bool,
+    /// What is handed on once there is room, or a place.
+    waiting: Option<(Taking, Option<Frame<Bytes>>)>,
 }
 
 impl RoomyBody {
-    pub(crate) fn new(body: Body, rooms: Rooms, taken: Taken) -> Self {
+    pub(crate) fn new(body: Body, rooms: Rooms, most_bytes: usize) -> Self {
         Self {
             body,
             rooms,
-            taken,
+            most_bytes,
+            messages: Messages::default(),
+            has_begun: false,
+            has_come: false,
             waiting: None,
         }
+    }
+
+    /// Follows the message. The room to take, if this says how much.
+    fn follow(&mut self, data: &[u8]) -> Result<Option<usize>, Status> {
+        let Begun { messages, longest } = self.messages.follow(data);
+        if messages == 0 {
+            return Ok(None);
+        }
+        if messages > 1 || std::mem::replace(&mut self.has_begun, true) {
+            return Err(Status::invalid_argument("more than one message"));
+        }
+        if longest > self.most_bytes {
+            return Err(Status::out_of_range(format!(
+                "a message of {longest} bytes, and at most {} are taken here",
+                self.most_bytes
+            )));
+        }
+        Ok(Some(longest))
+    }
+
+    /// Waits for room before a part is handed on, and for a place before the end is.
+    fn wait_for(&mut self, frame: Option<Frame<Bytes>>) -> Result<Option<Frame<Bytes>>, Status> {
+        let rooms = self.rooms.clone();
+        let taking: Taking = match frame.as_ref().and_then(Frame::data_ref) {
+            Some(data) => match self.follow(data)? {
+                Some(bytes) => Box::pin(rooms.take_room(bytes)),
+                None => return Ok(frame),
+            },
+            None if std::mem::replace(&mut self.has_come, true) => return Ok(frame),
+            None => Box::pin(rooms.take_place()),
+        };
+        self.waiting = Some((taking, frame));
+        Ok(None)
     }
 }
 
@@ -94,40 +156,45 @@ impl http_body::Body for RoomyBody {
         loop {
             if let Some((taking, _)) = &mut self.waiting {
                 let took = ready!(taking.as_mut().poll(context));
-                let data = self.waiting.take().map(|(_, data)| Frame::data(data));
-                return Poll::Ready(data.map(|data| took.map(|()| data)));
+                let frame = self.waiting.take().and_then(|(_, frame)| frame);
+                return Poll::Ready(match took {
+                    Ok(()) => frame.map(Ok),
+                    Err(status) => Some(Err(status)),
+                });
             }
             let frame = ready!(http_body::Body::poll_frame(
                 Pin::new(&mut self.body),
                 context
             ));
-            match frame.map(|frame| frame.map(Frame::into_data)) {
-                Some(Ok(Ok(data))) => {
-                    let taking = self.rooms.clone().take(data.len(), Arc::clone(&self.taken));
-                    self.waiting = Some((Box::pin(taking), data));
-                }
-                Some(Ok(Err(other))) => return Poll::Ready(Some(Ok(other))),
-                Some(Err(status)) => return Poll::Ready(Some(Err(status))),
-                None => return Poll::Ready(None),
+            let frame = match frame.transpose().and_then(|frame| self.wait_for(frame)) {
+                Ok(frame) => frame,
+                Err(status) => return Poll::Ready(Some(Err(status))),
+            };
+            if self.waiting.is_none() {
+                return Poll::Ready(frame.map(Ok));
             }
         }
     }
 }
 
-/// The body of a watch, whose messages must be small.
-pub(crate) struct WatchBody {
+/// The body of a request of many messages, all of which must be small.
+pub(crate) struct SmallBody {
     body: Body,
     messages: Messages,
+    most_bytes: usize,
 }
 
-impl WatchBody {
-    pub(crate) fn new(body: Body) -> Self {
-        let messages = Messages::default();
-        Self { body, messages }
+impl SmallBody {
+    pub(crate) fn new(body: Body, most_bytes: usize) -> Self {
+        Self {
+            body,
+            messages: Messages::default(),
+            most_bytes,
+        }
     }
 }
 
-impl http_body::Body for WatchBody {
+impl http_body::Body for SmallBody {
     type Data = Bytes;
     type Error = Status;
 
@@ -139,11 +206,12 @@ impl http_body::Body for WatchBody {
             Pin::new(&mut self.body),
             context
         ));
+        let most = self.most_bytes;
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
-            && self.messages.follow(data) > MOST_BYTES_OF_WATCH
+            && self.messages.follow(data).longest > most
         {
-            let refused = Status::out_of_range("a watch takes messages of at most 64 KiB");
+            let refused = Status::out_of_range(format!("messages here have at most {most} bytes"));
             return Poll::Ready(Some(Err(refused)));
         }
         Poll::Ready(frame)
@@ -159,9 +227,9 @@ struct Messages {
 }
 
 impl Messages {
-    /// Follows some bytes. The length of the longest message that begins in them.
-    fn follow(&mut self, mut data: &[u8]) -> usize {
-        let mut longest = 0;
+    /// Follows some bytes. The messages that begin in them: how many, and how long the longest is.
+    fn follow(&mut self, mut data: &[u8]) -> Begun {
+        let mut begun = Begun::default();
         while !data.is_empty() {
             if self.left > 0 {
                 let (_, rest) = data.split_at(self.left.min(data.len()));
@@ -177,12 +245,20 @@ impl Messages {
                 && let Ok(length) = <[u8; 4]>::try_from(length)
             {
                 self.left = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
-                longest = longest.max(self.left);
+                begun.messages += 1;
+                begun.longest = begun.longest.max(self.left);
                 self.prefix.clear();
             }
         }
-        longest
+        begun
     }
+}
+
+/// Messages that begin in some bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Begun {
+    messages: usize,
+    longest: usize,
 }
 
 #[cfg(test)]
@@ -198,8 +274,14 @@ mod tests {
         let stream = [message(3), message(0), message(300), message(7)].concat();
         for size in 1..stream.len() {
             let mut messages = Messages::default();
-            let lengths = stream.chunks(size).map(|chunk| messages.follow(chunk));
-            assert_eq!(lengths.max(), Some(300), "in pieces of {size}");
+            let begun: Vec<_> = stream
+                .chunks(size)
+                .map(|part| messages.follow(part))
+                .collect();
+            let longest = begun.iter().map(|begun| begun.longest).max();
+            assert_eq!(longest, Some(300), "in pieces of {size}");
+            let count: usize = begun.iter().map(|begun| begun.messages).sum();
+            assert_eq!(count, 4, "in pieces of {size}");
             assert_eq!((messages.left, messages.prefix.len()), (0, 0));
         }
     }

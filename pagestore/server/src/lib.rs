@@ -2,13 +2,14 @@
 //!
 //! A node keeps no state that matters. Any number of nodes may serve one store, a client may ask
 //! any of them, and killing one loses nothing. A connection goes through `incoming`
-//! (limits, TLS), a request `outbox` and `inbox` (limits) → `access` (whose it is) → `service` or `admin`
+//! (limits, TLS), a request `bounds` (`inbox` and `outbox`) → `access` (whose it is) → `service` or `admin`
 //! (validated messages, and what the caller may do) → `work` (limits) → `warm` (what the
 //! node remembers) → the page store.
 
 mod access;
 mod admin;
 mod auth;
+mod bounds;
 mod inbox;
 mod incoming;
 mod limits;

@@ -25,6 +25,8 @@ pub struct Limits {
     pub request_bytes_per_connection: usize,
     /// Most of them in the node.
     pub request_bytes: usize,
+    /// Most watches over one connection.
+    pub watches_per_connection: usize,
     /// Most answers, or parts of them of some 256 KiB, on the way over one connection.
     pub replies_per_connection: usize,
     /// Most of them in the node.
@@ -50,6 +52,7 @@ impl Default for Limits {
             handshake: Duration::from_secs(10),
             request_bytes_per_connection: 64 << 20,
             request_bytes: 512 << 20,
+            watches_per_connection: 256,
             replies_per_connection: 128,
             replies: 2048,
             stall: Duration::from_secs(30),

@@ -15,10 +15,10 @@ use verso_pagestore::grpc::proto::page_store_server::PageStoreServer;
 
 use crate::access::Access;
 use crate::admin::Administration;
+use crate::bounds::Bounds;
 use crate::incoming::incoming;
 use crate::operations::requests::Requests;
 use crate::operations::store::Metered;
-use crate::outbox::Bounds;
 use crate::service::Transactions;
 use crate::warm;
 use crate::work::Work;
@@ -151,6 +151,8 @@ async fn router(
         AdminServer::new(administration).max_decoding_message_size(limits.message_bytes);
     let transactions = InterceptedService::new(transactions, access.clone());
     let administration = InterceptedService::new(administration, access.clone());
+    let reflection = reflection.max_decoding_message_size(4 << 10);
+    let reflection = InterceptedService::new(reflection, access.clone());
     let bounds = Bounds::new(limits);
     let router = tonic::transport::Server::builder()
         // The outermost, so that what other layers refuse is counted too.
@@ -158,11 +160,11 @@ async fn router(
         .max_concurrent_streams(limits.streams_per_connection)
         .http2_keepalive_interval(Some(std::time::Duration::from_secs(10)))
         // What a client may send before anybody looks at it.
-        .initial_stream_window_size(256 << 10)
-        .initial_connection_window_size(1 << 20)
-        // These two need no token, and what they are asked is short.
-        .add_service(health_service.max_decoding_message_size(1 << 10))
-        .add_service(reflection.max_decoding_message_size(4 << 10))
+        .initial_stream_window_size(128 << 10)
+        .initial_connection_window_size(256 << 10)
+        // Health needs no token, and what it is asked is short.
+        .add_service(bounds.around(health_service.max_decoding_message_size(1 << 10)))
+        .add_service(bounds.around(reflection))
         .add_service(bounds.around(transactions))
         .add_service(bounds.around(administration));
     Ok(router)
