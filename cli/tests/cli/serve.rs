@@ -9,6 +9,11 @@ use std::time::{Duration, Instant};
 
 use assert_cmd::cargo::cargo_bin;
 use serde_json::Value;
+use tonic::Request;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::Channel;
+use tonic_prost::ProstCodec;
+use verso_pagestore::grpc::proto;
 use verso_pagestore::{Bound, DatabaseName, StoreUrl, Version};
 
 use crate::common::Verso;
@@ -135,23 +140,29 @@ fn requests_are_logged_as_json_without_tokens_and_content() {
     assert!(!said.contains("secret"), "{said}");
 }
 
+/// Asks with a request that does not come to its end.
+async fn never_ends(url: String) {
+    let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
+    let mut grpc = tonic::client::Grpc::new(channel);
+    grpc.ready().await.unwrap();
+    let path = PathAndQuery::from_static("/verso.v1.PageStore/Begin");
+    let codec = ProstCodec::<proto::BeginRequest, proto::BeginReply>::default();
+    let messages = tokio_stream::pending();
+    let answer = grpc.client_streaming(Request::new(messages), path, codec);
+    panic!("{:?}", answer.await);
+}
+
 #[test]
 fn a_node_that_is_asked_to_end_is_not_ready_while_it_finishes() {
     let verso = Verso::new();
     let mut node = node(&verso, &["--metrics", "127.0.0.1:0"]);
     let lines = node.lines(2);
     assert!(get(&lines[1], "/readyz").starts_with("HTTP/1.1 200 "));
-    verso.ok(&["sql", "app.db", "CREATE TABLE t (a)"]);
-    let url = StoreUrl::parse(behind(&lines[0], " at ")).unwrap();
-    let client = verso_open::open(&url).unwrap();
-    let bound = Bound {
-        age: Duration::from_hours(1),
-        at_least: Version::MIN,
-    };
-    // A watch is under way until its client leaves.
-    let name = DatabaseName::new("app.db").unwrap();
-    client.begin_within(&name, None, bound).unwrap();
-    while get(&lines[1], "/metrics").contains("verso_watch_open_watches 0") {}
+    // It finishes a request that has begun.
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let url = behind(&lines[0], " at ").to_owned();
+    let request = runtime.spawn(never_ends(url));
+    while get(&lines[1], "/metrics").contains("verso_connection_open_connections 0") {}
 
     node.terminate();
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -163,9 +174,31 @@ fn a_node_that_is_asked_to_end_is_not_ready_while_it_finishes() {
         }
         assert!(Instant::now() < deadline, "{answer}");
     }
-    drop(client);
+    assert!(!request.is_finished());
+    request.abort();
     let (code, said) = node.end();
     assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
+fn watches_do_not_hold_an_end_up() {
+    let verso = Verso::new();
+    let mut node = node(&verso, &["--metrics", "127.0.0.1:0"]);
+    let lines = node.lines(2);
+    verso.ok(&["sql", "app.db", "CREATE TABLE t (a)"]);
+    let url = StoreUrl::parse(behind(&lines[0], " at ")).unwrap();
+    let client = verso_open::open(&url).unwrap();
+    let bound = Bound {
+        age: Duration::from_hours(1),
+        at_least: Version::MIN,
+    };
+    let name = DatabaseName::new("app.db").unwrap();
+    client.begin_within(&name, None, bound).unwrap();
+    while get(&lines[1], "/metrics").contains("verso_watch_open_watches 0") {}
+    let (code, said) = node.end();
+    assert_eq!(code, Some(0), "{said}");
+    // What is given up after half a minute is logged.
+    assert!(!said.contains("given up"), "{said}");
 }
 
 /// The unit's settings of a name.

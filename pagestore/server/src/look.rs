@@ -8,45 +8,86 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
-use verso_pagestore::{DatabaseName, Since};
+use tonic::{Code, Status};
+use verso_pagestore::{Begun, Changes, DatabaseName, Since};
 
 use crate::work::Work;
 
 /// How often the store is looked at for commits of other nodes.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What was seen at the last look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What was seen at the last look that saw something.
+#[derive(Debug, Clone)]
 pub(crate) enum Seen {
     /// Nobody has looked yet.
     Nothing,
-    /// This was the newest state.
-    State(Since),
+    /// A new state.
+    News(Arc<News>),
     /// The look failed. Who watches finds out why.
     Failure,
 }
 
+/// A state that is new, and what changed since the one before.
+#[derive(Debug)]
+pub(crate) struct News {
+    pub(crate) since: Option<Since>,
+    pub(crate) begun: Begun,
+}
+
+impl News {
+    /// The new state.
+    pub(crate) const fn newest(&self) -> Since {
+        position(&self.begun)
+    }
+}
+
+/// The state that a begin has found.
+pub(crate) const fn position(begun: &Begun) -> Since {
+    Since {
+        database: begun.snapshot.database,
+        version: begun.snapshot.version,
+        commit: begun.snapshot.commit,
+    }
+}
+
+type Senders = HashMap<DatabaseName, watch::Sender<Seen>>;
+
 /// The databases that are looked at. Each has one task, which ends after its last watcher.
-#[derive(Default)]
-pub(crate) struct Lookers(Mutex<HashMap<DatabaseName, watch::Sender<Seen>>>);
+pub(crate) struct Lookers {
+    /// None once the node ends.
+    senders: Mutex<Option<Senders>>,
+}
+
+impl Default for Lookers {
+    fn default() -> Self {
+        Self {
+            senders: Mutex::new(Some(Senders::new())),
+        }
+    }
+}
 
 impl Lookers {
-    /// What is seen from now on.
+    /// What is seen from now on; nothing if the node ends.
     pub(crate) fn look_at(
         self: &Arc<Self>,
         name: &DatabaseName,
         work: &Work,
-    ) -> watch::Receiver<Seen> {
-        match self.0.lock().entry(name.clone()) {
-            Entry::Occupied(looker) => looker.get().subscribe(),
+    ) -> Option<watch::Receiver<Seen>> {
+        match self.senders.lock().as_mut()?.entry(name.clone()) {
+            Entry::Occupied(looker) => Some(looker.get().subscribe()),
             Entry::Vacant(place) => {
                 let (sender, receiver) = watch::channel(Seen::Nothing);
                 place.insert(sender);
                 let (lookers, name, work) = (Arc::clone(self), name.clone(), work.clone());
                 tokio::spawn(async move { lookers.run(name, work).await });
-                receiver
+                Some(receiver)
             }
         }
+    }
+
+    /// Ends all looking, and so all watches: the node ends.
+    pub(crate) fn close(&self) {
+        self.senders.lock().take();
     }
 
     async fn run(&self, name: DatabaseName, work: Work) {
@@ -57,34 +98,48 @@ impl Lookers {
             looks.tick().await;
             let (asked, since) = (name.clone(), last);
             let begun = work.ask(move |store| store.begin(&asked, since)).await;
-            last = begun.ok().map(|begun| Since {
-                database: begun.snapshot.database,
-                version: begun.snapshot.version,
-                commit: begun.snapshot.commit,
-            });
-            if !self.tell(&name, last.map_or(Seen::Failure, Seen::State)) {
+            let seen = seen(since, begun);
+            match &seen {
+                Some(Seen::News(news)) => last = Some(news.newest()),
+                Some(Seen::Failure) => last = None,
+                Some(Seen::Nothing) | None => {}
+            }
+            if !self.tell(&name, seen) {
                 return;
             }
         }
     }
 
-    /// Tells the watchers. Says whether there is one; if not, the looker is forgotten.
-    fn tell(&self, name: &DatabaseName, seen: Seen) -> bool {
-        let mut lookers = self.0.lock();
-        let Some(sender) = lookers.get(name) else {
+    /// Tells the watchers, if there is something to tell. Says whether there is a watcher; if not,
+    /// the looker is forgotten.
+    fn tell(&self, name: &DatabaseName, seen: Option<Seen>) -> bool {
+        let mut senders = self.senders.lock();
+        let Some(senders) = senders.as_mut() else {
+            return false;
+        };
+        let Some(sender) = senders.get(name) else {
             return false;
         };
         if sender.is_closed() {
-            lookers.remove(name);
+            senders.remove(name);
             return false;
         }
-        sender.send_if_modified(|last| {
-            // A failure is news each time: who watches meanwhile has not heard of the last one.
-            let is_news = *last != seen || seen == Seen::Failure;
-            *last = seen;
-            is_news
-        });
+        if let Some(seen) = seen {
+            // Nobody is left to be told if this fails.
+            let _ = sender.send(seen);
+        }
         true
+    }
+}
+
+/// What a look has seen that is worth telling.
+fn seen(since: Option<Since>, begun: Result<Begun, Status>) -> Option<Seen> {
+    match begun {
+        Ok(begun) if since.is_some() && begun.changes == Changes::Commits(Vec::new()) => None,
+        Ok(begun) => Some(Seen::News(Arc::new(News { since, begun }))),
+        // A node with too much to do must not be asked by all who watch.
+        Err(status) if status.code() == Code::ResourceExhausted => None,
+        Err(_) => Some(Seen::Failure),
     }
 }
 
@@ -96,8 +151,8 @@ mod tests {
     use crate::Limits;
 
     fn state(receiver: &watch::Receiver<Seen>) -> Option<Since> {
-        match *receiver.borrow() {
-            Seen::State(since) => Some(since),
+        match &*receiver.borrow() {
+            Seen::News(news) => Some(news.newest()),
             Seen::Nothing | Seen::Failure => None,
         }
     }
@@ -110,9 +165,9 @@ mod tests {
         let name = DatabaseName::new("a").unwrap();
         store.create(&name, DatabaseId::new(1)).unwrap();
         let lookers = Arc::new(Lookers::default());
-        let mut one = lookers.look_at(&name, &work);
-        let mut two = lookers.look_at(&name, &work);
-        assert_eq!(lookers.0.lock().len(), 1);
+        let mut one = lookers.look_at(&name, &work).unwrap();
+        let mut two = lookers.look_at(&name, &work).unwrap();
+        assert_eq!(lookers.senders.lock().as_ref().map(HashMap::len), Some(1));
         one.changed().await.unwrap();
         two.changed().await.unwrap();
         assert!(state(&one).is_some());
@@ -120,15 +175,19 @@ mod tests {
         drop(one);
         store.remove(&name).unwrap();
         two.changed().await.unwrap();
-        assert_eq!(*two.borrow(), Seen::Failure);
+        assert!(matches!(*two.borrow(), Seen::Failure));
         // It goes on for whoever is left, and no longer.
         store.create(&name, DatabaseId::new(2)).unwrap();
         while state(&two).is_none_or(|seen| seen.database != DatabaseId::new(2)) {
             two.changed().await.unwrap();
         }
         drop(two);
-        while !lookers.0.lock().is_empty() {
+        while lookers.senders.lock().as_ref().map(HashMap::len) != Some(0) {
             tokio::task::yield_now().await;
         }
+        let mut last = lookers.look_at(&name, &work).unwrap();
+        lookers.close();
+        while last.changed().await.is_ok() {}
+        assert!(lookers.look_at(&name, &work).is_none());
     }
 }

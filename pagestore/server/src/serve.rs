@@ -3,10 +3,15 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tonic::server::NamedService as _;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::Router;
+use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::{Health, HealthServer};
+use tonic_health::server::HealthReporter;
 use tower::layer::util::{Identity, Stack};
 use verso_pagestore::PageStore;
 use verso_pagestore::grpc::proto;
@@ -17,6 +22,7 @@ use crate::access::Access;
 use crate::admin::Administration;
 use crate::bounds::Bounds;
 use crate::incoming::incoming;
+use crate::look::Lookers;
 use crate::operations::requests::Requests;
 use crate::operations::store::Metered;
 use crate::service::Transactions;
@@ -51,6 +57,9 @@ pub enum ServeError {
     Transport(#[from] tonic::transport::Error),
 }
 
+/// A connection is looked at so often: whether anybody is there, and takes what was sent.
+const LONGEST_SILENCE: Duration = Duration::from_secs(10);
+
 /// What is around all services.
 type Layers = Stack<Requests, Identity>;
 
@@ -61,6 +70,8 @@ pub struct Server {
     router: Router<Layers>,
     limits: Limits,
     tls: Option<Tls>,
+    lookers: Arc<Lookers>,
+    reporter: HealthReporter,
 }
 
 impl Server {
@@ -80,13 +91,26 @@ impl Server {
         let store = warm::warm(Arc::new(Metered(store)), &limits);
         let work = Work::new(store, &limits);
         let access = Access::new(security.tokens, work.clone());
-        let router = router(&work, &access, &limits).await?;
+        let lookers = Arc::new(Lookers::default());
+        let (reporter, health) = tonic_health::server::health_reporter();
+        let transactions = Transactions {
+            work: work.clone(),
+            limits: limits.clone(),
+            lookers: Arc::clone(&lookers),
+        };
+        let router = router(transactions, health, &access, &limits)?;
+        reporter
+            .set_serving::<PageStoreServer<Transactions>>()
+            .await;
+        reporter.set_serving::<AdminServer<Administration>>().await;
         Ok(Self {
             listener,
             address,
             router,
             limits,
             tls: security.tls,
+            lookers,
+            reporter,
         })
     }
 
@@ -102,8 +126,19 @@ impl Server {
     /// If the listener fails.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
         let (told, end) = tokio::sync::oneshot::channel();
+        let (lookers, reporter) = (Arc::clone(&self.lookers), self.reporter);
         let shutdown = async move {
             shutdown.await;
+            let ending = ServingStatus::NotServing;
+            for service in [
+                "",
+                PageStoreServer::<Transactions>::NAME,
+                AdminServer::<Administration>::NAME,
+            ] {
+                reporter.set_service_status(service, ending).await;
+            }
+            // Watches would go on as long as their clients do.
+            lookers.close();
             // Nobody waits for it any more if the listener has failed.
             let _ = told.send(());
         };
@@ -126,20 +161,14 @@ impl Server {
     }
 }
 
-async fn router(
-    work: &Work,
+fn router(
+    transactions: Transactions,
+    health: HealthServer<impl Health>,
     access: &Access,
     limits: &Limits,
 ) -> Result<Router<Layers>, ServeError> {
-    let transactions = Transactions {
-        work: work.clone(),
-        limits: limits.clone(),
-        lookers: Arc::default(),
-    };
-    let administration = Administration { work: work.clone() };
-    let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_serving::<PageStoreServer<Transactions>>().await;
-    health.set_serving::<AdminServer<Administration>>().await;
+    let work = transactions.work.clone();
+    let administration = Administration { work };
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -158,12 +187,12 @@ async fn router(
         // The outermost, so that what other layers refuse is counted too.
         .layer(Requests::default())
         .max_concurrent_streams(limits.streams_per_connection)
-        .http2_keepalive_interval(Some(std::time::Duration::from_secs(10)))
+        .http2_keepalive_interval(Some(limits.stall.min(LONGEST_SILENCE)))
         // What a client may send before anybody looks at it.
         .initial_stream_window_size(128 << 10)
         .initial_connection_window_size(256 << 10)
         // Health needs no token, and what it is asked is short.
-        .add_service(bounds.around(health_service.max_decoding_message_size(1 << 10)))
+        .add_service(bounds.around(health.max_decoding_message_size(1 << 10)))
         .add_service(bounds.around(reflection))
         .add_service(bounds.around(transactions))
         .add_service(bounds.around(administration));

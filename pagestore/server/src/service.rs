@@ -37,11 +37,11 @@ pub(crate) fn name(text: String) -> Result<DatabaseName, Status> {
     DatabaseName::new(text).map_err(|error| Status::invalid_argument(error.to_string()))
 }
 
-/// The changes, unless they are too much to be sent.
-pub(crate) fn bounded(changes: Changes) -> Changes {
+/// The changes, unless they are more than so many bytes.
+pub(crate) fn bounded(changes: Changes, most_bytes: usize) -> Changes {
     let size = |commit: &CommitPages| commit.pages.serialized_size() + 40;
     if let Changes::Commits(commits) = &changes
-        && commits.iter().map(size).sum::<usize>() > MOST_BYTES_OF_CHANGES
+        && commits.iter().map(size).sum::<usize>() > most_bytes
     {
         return Changes::Unknown;
     }
@@ -81,7 +81,7 @@ impl Service for Transactions {
             .ask(move |store| store.begin(&name, since))
             .await?;
         let begun = verso_pagestore::Begun {
-            changes: bounded(begun.changes),
+            changes: bounded(begun.changes, MOST_BYTES_OF_CHANGES),
             ..begun
         };
         Ok(Response::new(begun.into()))

@@ -15,7 +15,7 @@ use verso_pagestore::{Begun, Changes, DatabaseName, Since};
 
 use crate::access::Caller;
 use crate::auth::Right;
-use crate::look::{Lookers, Seen};
+use crate::look::{Lookers, Seen, position};
 use crate::operations::watches::OpenWatch;
 use crate::service::{bounded, name};
 use crate::work::Work;
@@ -25,6 +25,10 @@ const CHECK: Duration = Duration::from_millis(100);
 
 /// Replies that a client has not taken yet. A slow client is not looked for until it takes them.
 const MOST_REPLIES: usize = 4;
+
+/// More bytes of changes than this are not listed. There may be many watches, of clients that read
+/// slowly.
+const MOST_BYTES_OF_CHANGES: usize = 16 << 10;
 
 /// The replies to a watch.
 pub(crate) type Replies = Pin<Box<dyn Stream<Item = Result<proto::WatchReply, Status>> + Send>>;
@@ -54,7 +58,7 @@ pub(crate) async fn watch(
     let name = name(first.name)?;
     caller.may(Right::Read, &name)?;
     let mut watcher = Watcher {
-        seen: lookers.look_at(&name, work),
+        seen: lookers.look_at(&name, work).ok_or_else(ending)?,
         work: work.clone(),
         caller,
         name,
@@ -69,6 +73,10 @@ pub(crate) async fn watch(
         }
     });
     Ok(Box::pin(ReceiverStream::new(receiver)))
+}
+
+fn ending() -> Status {
+    Status::unavailable("the node is shutting down")
 }
 
 impl Watcher {
@@ -90,9 +98,7 @@ impl Watcher {
                 // The token may be taken away meanwhile.
                 _ = checks.tick() => self.caller.may(Right::Read, &self.name)?,
                 seen = self.seen.changed() => {
-                    if seen.is_err() {
-                        return Err(Status::unavailable("the node is shutting down"));
-                    }
+                    seen.map_err(|_| ending())?;
                     self.tell_seen().await?;
                 }
             }
@@ -104,10 +110,16 @@ impl Watcher {
 
     /// Tells what was seen, if the client does not know it yet.
     async fn tell_seen(&mut self) -> Result<(), Status> {
-        let seen = *self.seen.borrow_and_update();
+        let seen = self.seen.borrow_and_update().clone();
         match seen {
-            Seen::State(state) if Some(state) == self.since => Ok(()),
-            Seen::State(_) | Seen::Nothing | Seen::Failure => self.tell(None).await,
+            Seen::News(news) if Some(news.newest()) == self.since => Ok(()),
+            Seen::News(news) if news.since.is_some() && news.since == self.since => {
+                self.caller.may(Right::Read, &self.name)?;
+                self.reply(&news.begun, None).await;
+                Ok(())
+            }
+            // It has missed something.
+            Seen::News(_) | Seen::Nothing | Seen::Failure => self.tell(None).await,
         }
     }
 
@@ -116,26 +128,26 @@ impl Watcher {
         // The token may be taken away meanwhile.
         self.caller.may(Right::Read, &self.name)?;
         let (name, since) = (self.name.clone(), self.since);
-        let Begun { snapshot, changes } = self
+        let begun = self
             .work
             .ask(move |store| store.begin(&name, since))
             .await?;
-        let is_news = changes != Changes::Commits(Vec::new());
-        if probe.is_none() && !is_news {
-            return Ok(());
+        let is_news = begun.changes != Changes::Commits(Vec::new());
+        if probe.is_some() || is_news {
+            self.reply(&begun, probe).await;
         }
-        self.since = Some(Since {
-            database: snapshot.database,
-            version: snapshot.version,
-            commit: snapshot.commit,
-        });
+        Ok(())
+    }
+
+    async fn reply(&mut self, begun: &Begun, probe: Option<u64>) {
+        self.since = Some(position(begun));
+        let changes = bounded(begun.changes.clone(), MOST_BYTES_OF_CHANGES);
         let reply = proto::WatchReply {
-            snapshot: Some(snapshot.into()),
-            changes: Some(bounded(changes).into()),
+            snapshot: Some(begun.snapshot.into()),
+            changes: Some(changes.into()),
             probe: probe.unwrap_or_default(),
         };
         // The next look finds out that the client has gone.
         let _ = self.replies.send(Ok(reply)).await;
-        Ok(())
     }
 }

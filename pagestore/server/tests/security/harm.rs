@@ -4,13 +4,16 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
 use verso_pagestore::grpc::proto;
+use verso_pagestore::{DatabaseId, DatabaseName, PageCount, PageNumber, PageSize, PageWrite};
 use verso_server::{Limits, Security};
 
 use crate::nodes::{Asker, channel, start, store};
@@ -204,5 +207,93 @@ async fn messages_of_watches_must_be_small() {
         let messages = tokio_stream::once(message).chain(tokio_stream::pending());
         let status = asker.store.watch(messages).await.unwrap_err();
         assert_eq!(status.code(), expected, "{status}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_takes_nothing_keeps_no_places() {
+    const PLACES: usize = 4;
+    let limits = Limits {
+        replies_per_connection: PLACES,
+        replies: PLACES,
+        stall: Duration::from_secs(1),
+        ..Limits::default()
+    };
+    let store = store();
+    let (name, id) = (DatabaseName::new("a").unwrap(), DatabaseId::new(7));
+    let (size, one) = (PageSize::new(4096).unwrap(), PageNumber::FIRST);
+    let page = vec![7; size.length()].into();
+    store.load_begin(&name, id).unwrap();
+    let write = PageWrite { number: one, page };
+    store.load_pages(id, &[write]).unwrap();
+    store
+        .load_finish(id, &name, size, PageCount::new(1))
+        .unwrap();
+    let address = start(store, limits, Security::default()).await;
+    let mut other = Asker::new(channel(address).await);
+    let snapshot = other.begin("", "a").await.unwrap();
+    let greedy = Channel::from_shared(format!("http://{address}")).unwrap();
+    // It allows one byte of an answer, and takes none.
+    let greedy = greedy
+        .initial_stream_window_size(1)
+        .connect()
+        .await
+        .unwrap();
+    let asking: Vec<_> = (0..PLACES)
+        .map(|_| {
+            let mut asker = Asker::new(greedy.clone());
+            let read = proto::ReadRequest {
+                snapshot: Some(snapshot.clone()),
+                pages: vec![1],
+            };
+            async move { asker.store.read(read).await.unwrap().into_inner() }
+        })
+        .collect();
+    let mut answers = Vec::new();
+    for asked in asking {
+        answers.push(asked.await);
+    }
+    let served = tokio::time::timeout(Duration::from_secs(30), async {
+        while other.begin("", "a").await.is_err() {}
+    });
+    served.await.expect("the places come back");
+    for mut answer in answers {
+        assert!(answer.message().await.is_err(), "its connection was closed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watches_of_one_connection_are_few() {
+    let limits = Limits {
+        watches_per_connection: 2,
+        ..Limits::default()
+    };
+    let store = store();
+    store
+        .create(&DatabaseName::new("a").unwrap(), DatabaseId::new(7))
+        .unwrap();
+    let address = start(store, limits, Security::default()).await;
+    let mut asker = Asker::new(channel(address).await);
+    let watch = || {
+        let (messages, receiver) = mpsc::channel(1);
+        let message = proto::WatchRequest {
+            name: "a".to_owned(),
+            ..Default::default()
+        };
+        messages.try_send(message).unwrap();
+        (messages, ReceiverStream::new(receiver))
+    };
+    let ((one, first), (two, second)) = (watch(), watch());
+    asker.store.watch(first).await.unwrap();
+    asker.store.watch(second).await.unwrap();
+    let (_goes_on, third) = watch();
+    let status = asker.store.watch(third).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    drop((one, two));
+    loop {
+        let (_goes_on, again) = watch();
+        if asker.store.watch(again).await.is_ok() {
+            break;
+        }
     }
 }
