@@ -88,6 +88,29 @@ impl Args {
     }
 }
 
+/// Files that a node has open beside its connections, or more.
+const OTHER_FILES: u64 = 256;
+
+/// The limits of this process: each connection is an open file.
+fn limits(args: &Args) -> Limits {
+    let mut limits = Limits {
+        cache_bytes: args.cache,
+        ..Limits::default()
+    };
+    let wanted = limits.connections as u64 + OTHER_FILES;
+    let files = rlimit::increase_nofile_limit(wanted).unwrap_or(wanted);
+    if files < wanted {
+        let connections = files.saturating_sub(OTHER_FILES).max(files / 2);
+        limits.connections = usize::try_from(connections).unwrap_or(limits.connections);
+        tracing::warn!(
+            files,
+            connections,
+            "this process may open few files, so it takes few connections: raise `ulimit -n`"
+        );
+    }
+    limits
+}
+
 /// Runs the command, until SIGINT or SIGTERM.
 pub(crate) fn run(url: &StoreUrl, args: &Args, out: &mut dyn Write) -> anyhow::Result<()> {
     if let StoreUrl::Nodes(_) = url {
@@ -112,10 +135,7 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let limits = Limits {
-        cache_bytes: args.cache,
-        ..Limits::default()
-    };
+    let limits = limits(args);
     let mut hangup = signal(SignalKind::hangup())?;
     let security = args.security()?;
     let scheme = security.tls.as_ref().map_or("http", |_| "https");

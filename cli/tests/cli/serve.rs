@@ -267,8 +267,13 @@ fn a_node_is_quiet_about_requests_that_succeed() {
     verso.ok(&["--store", &store, "sql", "app.db", "CREATE TABLE t (a)"]);
     let (code, said) = node.end();
     assert_eq!(code, Some(0), "{said}");
-    assert_eq!(said.lines().count(), 1, "{said}");
-    assert!(said.contains("shutting down"), "{said}");
+    // Where a process may open few files, it says so.
+    let lines: Vec<_> = said
+        .lines()
+        .filter(|line| !line.contains("ulimit"))
+        .collect();
+    assert_eq!(lines.len(), 1, "{said}");
+    assert!(lines[0].contains("shutting down"), "{said}");
 }
 
 #[test]

@@ -83,6 +83,24 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// As a node tells of it: where its store is, is nobody's business.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn behind_node(mut self) -> Self {
+        let (Self::Unavailable { store, .. }
+        | Self::Unreachable { store, .. }
+        | Self::Denied { store, .. }
+        | Self::Busy { store, .. }
+        | Self::Full { store }
+        | Self::NotAStore { store, .. }
+        | Self::NewerFormat { store, .. }
+        | Self::Damaged { store, .. }
+        | Self::Io { store, .. }) = &mut self;
+        "behind the node".clone_into(store);
+        self
+    }
+}
+
 /// [`begin`](crate::PageStore::begin) failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BeginError {

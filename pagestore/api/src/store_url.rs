@@ -1,6 +1,7 @@
 //! Store URLs: which store, of which kind.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -61,6 +62,25 @@ impl NodesUrl {
     #[must_use]
     pub fn nodes(&self) -> &[String] {
         &self.nodes
+    }
+
+    /// Whether the way to the nodes is protected by TLS.
+    #[must_use]
+    pub const fn is_secure(&self) -> bool {
+        self.is_secure
+    }
+
+    /// Whether all nodes run on this machine, by their addresses.
+    #[must_use]
+    pub fn is_of_this_machine(&self) -> bool {
+        self.nodes.iter().all(|node| {
+            let host = node
+                .rsplit_once(':')
+                .map_or(node.as_str(), |(host, _)| host);
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            let address: Option<IpAddr> = host.parse().ok();
+            host == "localhost" || address.is_some_and(|address| address.is_loopback())
+        })
     }
 
     /// The URL of each node.

@@ -12,7 +12,7 @@ use tonic::{Request, Status};
 use verso_pagestore::grpc::ServiceError;
 use verso_pagestore::{CatalogueError, DatabaseId, DatabaseName};
 
-use crate::auth::{Digest, Grant, Right, Tokens, digest};
+use crate::auth::{Digest, Grant, Right, Tokens, digest_of};
 use crate::work::Work;
 
 /// For how long the name behind an id is remembered: a rename takes effect within that.
@@ -75,7 +75,7 @@ impl Interceptor for Access {
         });
         let caller = Caller {
             access: self.clone(),
-            digest: digest(token.unwrap_or_default().trim().as_bytes()),
+            digest: digest_of(token.unwrap_or_default().trim().as_bytes()),
         };
         if token.is_none() && self.tokens.is_some() {
             return Err(unknown());

@@ -68,6 +68,8 @@ impl Service for Administration {
             return Ok(Response::new(proto::NameOfReply::default()));
         }
         let name = self.work.ask(move |store| store.name_of(id)).await?;
+        // It may have been renamed out of sight meanwhile.
+        let name = name.filter(caller.view()?);
         Ok(Response::new(proto::NameOfReply {
             name: name.map(|name| name.to_string()).unwrap_or_default(),
         }))
@@ -80,8 +82,8 @@ impl Service for Administration {
         let (after, limit) = (after.transpose()?, limit(message.limit));
         let is_visible = caller.view()?;
         let (mut after, mut databases, mut more) = (after, Vec::new(), limit > 0);
-        // A client that was told of more goes on behind the last entry, so there must be one.
-        while more && databases.is_empty() {
+        // Until it is known whether there is one more that the client sees.
+        while more && databases.len() <= limit {
             let last = after.take();
             let entries = self
                 .work
@@ -91,7 +93,7 @@ impl Service for Administration {
             after = entries.last().map(|entry| entry.name.clone());
             databases.extend(entries.into_iter().filter(|entry| is_visible(&entry.name)));
         }
-        more |= databases.len() > limit;
+        let more = databases.len() > limit;
         databases.truncate(limit);
         Ok(Response::new(proto::ListReply {
             more,

@@ -145,7 +145,7 @@ impl Tokens {
     }
 }
 
-pub(crate) fn digest(token: &[u8]) -> Digest {
+pub(crate) fn digest_of(token: &[u8]) -> Digest {
     Sha256::digest(token).into()
 }
 
@@ -170,7 +170,10 @@ fn parse(text: &str) -> Result<Vec<Known>, String> {
                 .count()
                 + 1
         });
-        format!("line {line}: {}", error.message())
+        format!(
+            "line {line}: it takes [[token]] entries of a name, a sha256, databases (a list) and an \
+             access (read, write or admin)"
+        )
     })?;
     let mut known: Vec<Known> = Vec::with_capacity(file.token.len());
     for entry in file.token {
@@ -197,6 +200,9 @@ impl Entry {
         let digest = from_hex(&self.sha256).ok_or_else(|| {
             format!("the sha256 of the token {name:?} is not 64 hexadecimal digits")
         })?;
+        if digest == digest_of(b"") {
+            return Err(format!("the token {name:?} is empty"));
+        }
         Ok(Known {
             digest,
             grant: Arc::new(Grant {
@@ -280,7 +286,7 @@ mod tests {
     fn errors_say_what_is_wrong_and_show_no_token() {
         let error = refusal("[[token]]\nname = 'a'\ntoken = 'secret'\n");
         assert!(
-            error.contains("line 3") && error.contains("unknown field `token`"),
+            error.contains("line 3") && error.contains("takes [[token]] entries"),
             "{error}"
         );
         assert!(!error.contains("secret"), "{error}");
@@ -296,7 +302,15 @@ mod tests {
         );
         assert!(parse(&one).is_ok());
         assert!(refusal(&format!("{one}{one}")).contains("one sha256"));
-        assert!(refusal(&one.replace("'read'", "'all'")).contains("unknown variant"));
+        for secret in ["token = 'secret'", &one.replace("'read'", "'secret'")] {
+            let error = refusal(secret);
+            assert!(
+                error.contains("read, write or admin") && !error.contains("secret"),
+                "{error}"
+            );
+        }
+        let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert!(refusal(&one.replace(&"0a".repeat(32), empty)).contains("is empty"));
         assert!(refusal(&one.replace("['*']", "[]")).contains("no databases"));
     }
 }

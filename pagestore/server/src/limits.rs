@@ -47,7 +47,7 @@ impl Default for Limits {
             running: 64,
             waiting: 1024,
             streams_per_connection: 1024,
-            connections: 20_000,
+            connections: 16_000,
             cache_bytes: 256 << 20,
             handshake: Duration::from_secs(10),
             request_bytes_per_connection: 64 << 20,

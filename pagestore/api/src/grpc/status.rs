@@ -131,6 +131,10 @@ macro_rules! service_error {
     ($error:ident, $($pattern:pat => $kind:expr,)*) => {
         impl From<$error> for ServiceError {
             fn from(error: $error) -> Self {
+                let error = match error {
+                    $error::Store(error) => $error::Store(error.behind_node()),
+                    error => error,
+                };
                 let message = error.to_string();
                 let kind = match error {
                     $($pattern => $kind,)*
@@ -144,6 +148,7 @@ macro_rules! service_error {
 
 impl From<StoreError> for ServiceError {
     fn from(error: StoreError) -> Self {
+        let error = error.behind_node();
         let message = error.to_string();
         let kind = store_kind(error);
         Self { kind, message }

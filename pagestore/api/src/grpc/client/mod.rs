@@ -48,6 +48,11 @@ const MOST_NAMES: usize = 10_000;
 /// # Errors
 /// If a file of the options does not hold what it should.
 pub fn connect(url: &NodesUrl, options: ClientOptions) -> Result<Arc<dyn PageStore>, StoreError> {
+    let refused = |reason| StoreError::Unavailable {
+        store: url.to_string(),
+        reason,
+    };
+    options.check(url).map_err(refused)?;
     let client = Client {
         url: url.clone(),
         nodes: Arc::new(Nodes::new(url.nodes())),
@@ -58,12 +63,7 @@ pub fn connect(url: &NodesUrl, options: ClientOptions) -> Result<Arc<dyn PageSto
         watches: Arc::default(),
     };
     // So that a certificate that cannot be read is found now.
-    client
-        .connected()
-        .map_err(|reason| StoreError::Unavailable {
-            store: url.to_string(),
-            reason,
-        })?;
+    client.connected().map_err(refused)?;
     Ok(Arc::new(client))
 }
 

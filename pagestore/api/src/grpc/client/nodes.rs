@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+/// An outage is remembered for at least so long: longer than the pauses of who asks.
+const SHORTEST_MEMORY: Duration = Duration::from_secs(1);
+
 /// After a failure a node rests, longer after each further one.
 const SHORTEST_REST: Duration = Duration::from_millis(100);
 const LONGEST_REST: Duration = Duration::from_secs(5);
@@ -86,6 +89,7 @@ impl Nodes {
     pub(super) fn none_answered(&self, forgotten_after: Duration) -> Duration {
         let now = Instant::now();
         let mut outage = self.outage.lock();
+        let forgotten_after = forgotten_after.max(SHORTEST_MEMORY);
         let known = outage.filter(|outage| now - outage.asked <= forgotten_after);
         let since = known.map_or(now, |outage| outage.since);
         *outage = Some(Outage { since, asked: now });

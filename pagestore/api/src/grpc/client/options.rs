@@ -7,12 +7,16 @@ use std::time::Duration;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
+use crate::NodesUrl;
+
 /// The environment variable that holds the client's token.
 pub const TOKEN_ENVIRONMENT_VARIABLE: &str = "VERSO_TOKEN";
 
 /// The environment variable that names a file with the client's token.
 pub const TOKEN_FILE_ENVIRONMENT_VARIABLE: &str = "VERSO_TOKEN_FILE";
 
+/// Lets a token go to nodes of other machines without TLS.
+const INSECURE: &str = "VERSO_INSECURE";
 /// A file with certificates of authorities to trust beside those of the system.
 const AUTHORITY: &str = "VERSO_TLS_CA";
 /// Files with the client's certificate and key, for nodes that ask for them.
@@ -26,6 +30,7 @@ pub struct ClientOptions {
     pub patience: Duration,
     pub(crate) bearer: Option<MetadataValue<Ascii>>,
     pub(crate) tls: ClientTlsConfig,
+    is_insecure: bool,
 }
 
 impl Default for ClientOptions {
@@ -34,6 +39,7 @@ impl Default for ClientOptions {
             patience: Duration::from_secs(10),
             bearer: None,
             tls: ClientTlsConfig::new().with_native_roots(),
+            is_insecure: false,
         }
     }
 }
@@ -50,7 +56,8 @@ impl fmt::Debug for ClientOptions {
 
 impl ClientOptions {
     /// What the environment says: `VERSO_TOKEN` or `VERSO_TOKEN_FILE`, `VERSO_TLS_CA`, and
-    /// `VERSO_TLS_CERT` with `VERSO_TLS_KEY`.
+    /// `VERSO_TLS_CERT` with `VERSO_TLS_KEY`, and `VERSO_INSECURE=1`, which lets a token go to
+    /// other machines without TLS.
     ///
     /// # Errors
     /// A sentence, if a file cannot be read or a token cannot be sent.
@@ -72,6 +79,7 @@ impl ClientOptions {
             let authorities = Certificate::from_pem(read(AUTHORITY, &path)?);
             options.tls = options.tls.ca_certificate(authorities);
         }
+        options.is_insecure = variable(INSECURE).is_some_and(|value| value == "1");
         match (variable(CERTIFICATE), variable(KEY)) {
             (Some(certificate), Some(key)) => {
                 let (certificate, key) = (read(CERTIFICATE, &certificate)?, read(KEY, &key)?);
@@ -81,6 +89,21 @@ impl ClientOptions {
             _ => return Err(format!("set both of {CERTIFICATE} and {KEY}, or none")),
         }
         Ok(options)
+    }
+
+    /// Whether a token may be sent to these nodes.
+    ///
+    /// # Errors
+    /// A sentence, if others could read it on its way.
+    pub(crate) fn check(&self, url: &NodesUrl) -> Result<(), String> {
+        let is_exposed = !url.is_secure() && !url.is_of_this_machine();
+        if self.bearer.is_some() && is_exposed && !self.is_insecure {
+            return Err(format!(
+                "a token would go to other machines in the clear: use https://, or set {INSECURE}=1 \
+                 if something else protects the network"
+            ));
+        }
+        Ok(())
     }
 
     /// With this token.
@@ -100,4 +123,37 @@ impl ClientOptions {
 fn read(variable: &str, path: &str) -> Result<String, String> {
     fs::read_to_string(path)
         .map_err(|error| format!("{variable} names {path}, which cannot be read: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::StoreUrl;
+
+    #[test]
+    fn a_token_leaves_the_machine_only_with_tls() {
+        let nodes = |url: &str| match StoreUrl::parse(url) {
+            Ok(StoreUrl::Nodes(nodes)) => nodes,
+            other => panic!("{other:?}"),
+        };
+        let without = ClientOptions::default();
+        let with = ClientOptions::default().with_token("secret").unwrap();
+        for url in [
+            "http://127.0.0.1:1",
+            "http://localhost:1,127.0.0.2:1,[::1]:1",
+            "https://db.example:1",
+        ] {
+            assert_eq!(with.check(&nodes(url)), Ok(()), "{url}");
+        }
+        for url in ["http://db.example:1", "http://127.0.0.1:1,10.0.0.1:1"] {
+            let refusal = with.check(&nodes(url)).unwrap_err();
+            assert!(refusal.contains("https://") && !refusal.contains("secret"));
+            assert_eq!(without.check(&nodes(url)), Ok(()), "{url}");
+            let insecure = ClientOptions {
+                is_insecure: true,
+                ..with.clone()
+            };
+            assert_eq!(insecure.check(&nodes(url)), Ok(()), "{url}");
+        }
+    }
 }

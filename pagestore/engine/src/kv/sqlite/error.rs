@@ -14,10 +14,10 @@ pub(super) fn translate(path: &Path, error: &rusqlite::Error) -> KvError {
         Some(ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED | ffi::SQLITE_PROTOCOL) => KvError::Busy(text),
         Some(ffi::SQLITE_FULL) => KvError::Full,
         Some(ffi::SQLITE_CANTOPEN | ffi::SQLITE_PERM) => KvError::Unavailable(text),
-        Some(ffi::SQLITE_READONLY) => KvError::Unavailable(format!(
-            "no permission to write to {} or its folder, which is needed even to read",
-            path.display()
-        )),
+        Some(ffi::SQLITE_READONLY) => {
+            let missing = "no permission to write to its file and folder, which even reading needs";
+            KvError::Unavailable(missing.to_owned())
+        }
         Some(ffi::SQLITE_CORRUPT) => KvError::Damaged(text),
         Some(ffi::SQLITE_NOTADB) => KvError::NotAStore(text),
         _ => KvError::Io(text),
@@ -49,12 +49,14 @@ pub(super) fn translate_commit(path: &Path, error: &rusqlite::Error) -> KvError 
     }
 }
 
-/// With SQLite's extended code, which tells the failures of a disk apart.
+/// With SQLite's extended code, which tells the failures of a disk apart. Without the path: who may
+/// know it knows it from the URL of the store.
 fn describe(path: &Path, error: &rusqlite::Error) -> String {
-    let path = path.display();
+    let text = error.to_string();
+    let text = text.replace(&path.display().to_string(), "its file");
     match error.sqlite_extended_error_code() {
-        Some(code) => format!("{path}: {error} (SQLite error {code})"),
-        None => format!("{path}: {error}"),
+        Some(code) => format!("{text} (SQLite error {code})"),
+        None => text,
     }
 }
 
