@@ -57,7 +57,7 @@ async fn ten_thousand_idle_connections() {
     let verso = store();
     let node = Node::start(&verso, &[]);
     begin(&node).await;
-    let before = node.memory();
+    let before = node.0.memory();
     let mut idle = Vec::new();
     for _ in 0..10_000 {
         let mut stream = TcpStream::connect(node.address()).unwrap();
@@ -65,7 +65,7 @@ async fn ten_thousand_idle_connections() {
         idle.push(stream);
     }
     begin(&node).await;
-    let grown = node.memory().saturating_sub(before);
+    let grown = node.0.memory().saturating_sub(before);
     println!("{grown} MiB for 10 000 idle connections");
     assert!(grown < 512, "{grown} MiB");
     drop(idle);
@@ -78,7 +78,7 @@ async fn a_client_that_asks_for_much_and_reads_nothing() {
     let node = Node::start(&verso, &[]);
     let snapshot = begin(&node).await;
     assert!(snapshot.page_count > PAGES);
-    let before = node.memory();
+    let before = node.0.memory();
     // A connection that takes as much as it may be sent, with answers of which nobody reads more
     // than the beginning.
     let greedy = endpoint(&node)
@@ -103,7 +103,7 @@ async fn a_client_that_asks_for_much_and_reads_nothing() {
     let mut most = 0;
     for _ in 0..50 {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        most = most.max(node.memory().saturating_sub(before));
+        most = most.max(node.0.memory().saturating_sub(before));
     }
     println!("{most} MiB for a client that reads nothing");
     assert!(most < 300, "{most} MiB");

@@ -138,7 +138,7 @@ fn a_token_decides_what_a_client_may_do() {
     );
     let info = ask(READS, "app/main.db", "SELECT verso_info(), verso_stats()");
     assert!(info.output.contains("app/main.db"), "{}", info.output);
-    let (code, log) = node.end();
+    let (code, log) = node.0.end();
     assert_eq!(code, Some(0));
     for token in [READS, WRITES, WRONG] {
         assert!(!log.contains(token), "{log}");
@@ -216,7 +216,7 @@ fn until(what: &str, mut happened: impl FnMut() -> bool) {
 
 /// Waits until the node says so in its log.
 fn logged(node: &Node, words: &str) {
-    until(words, || node.log().contains(words));
+    until(words, || node.0.log().contains(words));
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn a_token_that_is_taken_away_ends_open_connections_and_may_come_back() {
     assert_eq!(shell.run(count), Ok(()));
 
     fs::write(verso.path("tokens.toml"), entry(READS, "read", "app/*")).unwrap();
-    node.signal("HUP");
+    node.0.signal("HUP");
     logged(&node, "tokens were read again");
     let refused = shell.run(count).unwrap_err();
     assert!(refused.contains("VERSO_TOKEN"), "{refused}");
@@ -239,12 +239,12 @@ fn a_token_that_is_taken_away_ends_open_connections_and_may_come_back() {
 
     // A file that makes no sense changes nothing.
     fs::write(verso.path("tokens.toml"), "[[token]]\nnonsense").unwrap();
-    node.signal("HUP");
+    node.0.signal("HUP");
     logged(&node, "tokens stay as they were");
     assert!(shell.run(count).is_err());
 
     write_tokens(&verso);
-    node.signal("HUP");
+    node.0.signal("HUP");
     logged(&node, "count=2");
     assert_eq!(shell.run("INSERT INTO t VALUES (2)"), Ok(()));
     assert_eq!(shell.run(count), Ok(()));

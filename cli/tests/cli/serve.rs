@@ -1,10 +1,9 @@
 //! Page-store nodes as processes: their operations side, their log, the systemd unit, and three of
 //! them at once.
 
-use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use assert_cmd::cargo::cargo_bin;
@@ -17,71 +16,16 @@ use verso_pagestore::grpc::proto;
 use verso_pagestore::{Bound, DatabaseName, StoreUrl, Version};
 
 use crate::common::Verso;
+use crate::node::{Node, Running};
 
 const UNIT: &str = include_str!("../../../packaging/systemd/verso.service");
-
-/// A process that is ended with the test. Its standard error goes to a file: a pipe that nobody
-/// reads would fill up, and stop it.
-struct Running {
-    process: Child,
-    log: File,
-}
-
-impl Running {
-    fn start(command: &mut Command) -> Self {
-        let log = tempfile::tempfile().unwrap();
-        let command = command.stdin(Stdio::null()).stdout(Stdio::piped());
-        let process = command.stderr(log.try_clone().unwrap()).spawn().unwrap();
-        Self { process, log }
-    }
-
-    /// The first lines of its standard output.
-    fn lines(&mut self, count: usize) -> Vec<String> {
-        let output = BufReader::new(self.process.stdout.as_mut().unwrap());
-        output.lines().take(count).map(Result::unwrap).collect()
-    }
-
-    fn terminate(&self) {
-        let id = self.process.id().to_string();
-        let kill = Command::new("kill").args(["-TERM", &id]).status().unwrap();
-        assert!(kill.success());
-    }
-
-    /// Asks it to end. Its exit code and standard error.
-    fn end(mut self) -> (Option<i32>, String) {
-        self.terminate();
-        let code = self.process.wait().unwrap().code();
-        let mut said = String::new();
-        std::io::Seek::rewind(&mut self.log).unwrap();
-        self.log.read_to_string(&mut said).unwrap();
-        (code, said)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn node(verso: &Verso, arguments: &[&str]) -> Running {
-    let mut command = Command::new(cargo_bin("verso"));
-    command
-        .current_dir(verso.folder())
-        .args(["--store", "sqlite:store.db", "serve"])
-        .args(["--listen", "127.0.0.1:0"])
-        .args(arguments);
-    Running::start(&mut command)
-}
 
 fn behind<'a>(line: &'a str, words: &str) -> &'a str {
     line.split_once(words).unwrap_or_else(|| panic!("{line}")).1
 }
 
 /// An answer by HTTP, from a line such as "metrics at http://…/metrics".
-fn get(line: &str, path: &str) -> String {
+pub(crate) fn get(line: &str, path: &str) -> String {
     let address = behind(line, "http://").trim_end_matches("/metrics");
     let mut stream = TcpStream::connect(address).unwrap();
     write!(
@@ -106,18 +50,17 @@ fn requests_are_logged_as_json_without_tokens_and_content() {
     let verso = Verso::new();
     // All that there is to log, also of the crates below.
     let arguments = ["--log-format", "json", "--log-level", "trace"];
-    let mut node = node(&verso, &arguments);
-    let store = behind(&node.lines(1)[0], " at ").to_owned();
+    let node = Node::start(&verso, &arguments);
     let sql = "CREATE TABLE t (a); INSERT INTO t VALUES ('secret-page')";
     let client = verso
         .command()
         .env("VERSO_TOKEN", "secret-token")
-        .args(["--store", &store, "sql", "app.db", sql])
+        .args(["--store", node.url(), "sql", "app.db", sql])
         .output()
         .unwrap();
     assert!(client.status.success(), "{client:?}");
 
-    let (code, said) = node.end();
+    let (code, said) = node.0.end();
     assert_eq!(code, Some(0), "{said}");
     let lines = json(&said);
     let requests: Vec<_> = lines
@@ -155,19 +98,20 @@ async fn never_ends(url: String) {
 #[test]
 fn a_node_that_is_asked_to_end_is_not_ready_while_it_finishes() {
     let verso = Verso::new();
-    let mut node = node(&verso, &["--metrics", "127.0.0.1:0"]);
-    let lines = node.lines(2);
-    assert!(get(&lines[1], "/readyz").starts_with("HTTP/1.1 200 "));
+    let node = Node::start(&verso, &["--metrics", "127.0.0.1:0"]);
+    assert!(node.get("/readyz").starts_with("HTTP/1.1 200 "));
     // It finishes a request that has begun.
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let url = behind(&lines[0], " at ").to_owned();
-    let request = runtime.spawn(never_ends(url));
-    while get(&lines[1], "/metrics").contains("verso_connection_open_connections 0") {}
+    let request = runtime.spawn(never_ends(node.url().to_owned()));
+    while node
+        .get("/metrics")
+        .contains("verso_connection_open_connections 0")
+    {}
 
-    node.terminate();
+    node.0.signal("TERM");
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
-        let answer = get(&lines[1], "/readyz");
+        let answer = node.get("/readyz");
         if answer.starts_with("HTTP/1.1 503 ") {
             assert!(answer.ends_with("the node is shutting down\n"), "{answer}");
             break;
@@ -176,17 +120,16 @@ fn a_node_that_is_asked_to_end_is_not_ready_while_it_finishes() {
     }
     assert!(!request.is_finished());
     request.abort();
-    let (code, said) = node.end();
+    let (code, said) = node.0.end();
     assert_eq!(code, Some(0), "{said}");
 }
 
 #[test]
 fn watches_do_not_hold_an_end_up() {
     let verso = Verso::new();
-    let mut node = node(&verso, &["--metrics", "127.0.0.1:0"]);
-    let lines = node.lines(2);
+    let node = Node::start(&verso, &["--metrics", "127.0.0.1:0"]);
     verso.ok(&["sql", "app.db", "CREATE TABLE t (a)"]);
-    let url = StoreUrl::parse(behind(&lines[0], " at ")).unwrap();
+    let url = StoreUrl::parse(node.url()).unwrap();
     let client = verso_open::open(&url).unwrap();
     let bound = Bound {
         age: Duration::from_hours(1),
@@ -194,8 +137,8 @@ fn watches_do_not_hold_an_end_up() {
     };
     let name = DatabaseName::new("app.db").unwrap();
     client.begin_within(&name, None, bound).unwrap();
-    while get(&lines[1], "/metrics").contains("verso_watch_open_watches 0") {}
-    let (code, said) = node.end();
+    while node.get("/metrics").contains("verso_watch_open_watches 0") {}
+    let (code, said) = node.0.end();
     assert_eq!(code, Some(0), "{said}");
     // What is given up after half a minute is logged.
     assert!(!said.contains("given up"), "{said}");
@@ -238,14 +181,14 @@ fn the_command_of_the_systemd_unit_runs() {
             command.arg(word);
         }
     }
-    let mut node = Running::start(&mut command);
-    let lines = node.lines(2);
+    let node = Node(Running::start(&mut command, 2));
+    let said = &node.0.said;
     assert!(
-        lines[0].starts_with("serving sqlite:verso.db at "),
-        "{lines:?}"
+        said[0].starts_with("serving sqlite:verso.db at "),
+        "{said:?}"
     );
-    assert!(get(&lines[1], "/readyz").starts_with("HTTP/1.1 200 "));
-    let id = node.process.id().to_string();
+    assert!(node.get("/readyz").starts_with("HTTP/1.1 200 "));
+    let id = node.0.id().to_string();
     let [reload] = settings("ExecReload")[..] else {
         panic!("one way to reload: {UNIT}");
     };
@@ -253,8 +196,8 @@ fn the_command_of_the_systemd_unit_runs() {
     let (kill, arguments) = reload.split_once(' ').unwrap();
     let reload = Command::new(kill).args(arguments.split(' ')).status();
     assert!(reload.unwrap().success());
-    assert!(get(&lines[1], "/healthz").starts_with("HTTP/1.1 200 "));
-    let (code, said) = node.end();
+    assert!(node.get("/healthz").starts_with("HTTP/1.1 200 "));
+    let (code, said) = node.0.end();
     assert_eq!(code, Some(0), "{said}");
     assert!(!json(&said).is_empty());
 }
@@ -262,10 +205,9 @@ fn the_command_of_the_systemd_unit_runs() {
 #[test]
 fn a_node_is_quiet_about_requests_that_succeed() {
     let verso = Verso::new();
-    let mut node = node(&verso, &[]);
-    let store = behind(&node.lines(1)[0], " at ").to_owned();
-    verso.ok(&["--store", &store, "sql", "app.db", "CREATE TABLE t (a)"]);
-    let (code, said) = node.end();
+    let node = Node::start(&verso, &[]);
+    verso.ok(&["--store", node.url(), "sql", "app.db", "CREATE TABLE t (a)"]);
+    let (code, said) = node.0.end();
     assert_eq!(code, Some(0), "{said}");
     // Where a process may open few files, it says so.
     let lines: Vec<_> = said
@@ -295,8 +237,8 @@ fn three_nodes_serve_one_store_until_they_are_ended() {
         .current_dir(verso.folder())
         .env("VERSO", cargo_bin("verso"))
         .args(["--store", "store.db", "--ports", "0,0,0"]);
-    let mut nodes = Running::start(&mut command);
-    let lines = nodes.lines(3);
+    let nodes = Running::start(&mut command, 3);
+    let lines = &nodes.said;
     let store = behind(&lines[0], "store: ").to_owned();
     assert_eq!(store.split(',').count(), 3, "{store}");
 
