@@ -91,14 +91,17 @@ impl Args {
 /// Files that a node has open beside its connections, or more.
 const OTHER_FILES: u64 = 256;
 
-/// The limits of this process: each connection is an open file.
+/// The limits of this process. Each connection is an open file, so it may open as many as the
+/// system lets it.
 fn limits(args: &Args) -> Limits {
     let mut limits = Limits {
         cache_bytes: args.cache,
         ..Limits::default()
     };
     let wanted = limits.connections as u64 + OTHER_FILES;
-    let files = rlimit::increase_nofile_limit(wanted).unwrap_or(wanted);
+    let files = rlimit::increase_nofile_limit(wanted)
+        .or_else(|_| rlimit::Resource::NOFILE.get_soft())
+        .unwrap_or(wanted);
     if files < wanted {
         let connections = files.saturating_sub(OTHER_FILES).max(files / 2);
         limits.connections = usize::try_from(connections).unwrap_or(limits.connections);

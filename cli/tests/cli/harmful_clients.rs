@@ -9,7 +9,7 @@ use verso_pagestore::grpc::proto;
 use verso_pagestore::grpc::proto::page_store_client::PageStoreClient;
 
 use crate::common::Verso;
-use crate::node::Node;
+use crate::node::{Node, until};
 
 /// What every HTTP/2 client begins with, and empty settings.
 const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -55,7 +55,7 @@ async fn ten_thousand_idle_connections() {
         "no more than {limit} open files are allowed here"
     );
     let verso = store();
-    let node = Node::start(&verso, &[]);
+    let node = Node::start(&verso, &["--metrics", "127.0.0.1:0"]);
     begin(&node).await;
     let before = node.0.memory();
     let mut idle = Vec::new();
@@ -64,6 +64,9 @@ async fn ten_thousand_idle_connections() {
         stream.write_all(HELLO).unwrap();
         idle.push(stream);
     }
+    until("all are open", || {
+        node.metric("verso_connection_open_connections") >= 10_000
+    });
     begin(&node).await;
     let grown = node.0.memory().saturating_sub(before);
     println!("{grown} MiB for 10 000 idle connections");

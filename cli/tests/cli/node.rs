@@ -1,10 +1,13 @@
 //! Processes that serve, for the tests: page-store nodes, and whatever starts them.
 
-use std::io::{BufRead as _, BufReader, Read as _, Seek as _};
+use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::{fs, fs::File};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use assert_cmd::cargo::cargo_bin;
+use tempfile::{NamedTempFile, TempPath};
 
 use crate::common::Verso;
 
@@ -12,7 +15,7 @@ use crate::common::Verso;
 /// reads would fill up, and stop it.
 pub(crate) struct Running {
     process: Child,
-    log: File,
+    log: TempPath,
     /// The first lines of its standard output.
     pub(crate) said: Vec<String>,
 }
@@ -20,23 +23,23 @@ pub(crate) struct Running {
 impl Running {
     /// Starts a process that says so many lines by the time it serves.
     pub(crate) fn start(command: &mut Command, lines: usize) -> Self {
-        let log = tempfile::tempfile().unwrap();
+        let (log, path) = NamedTempFile::new().unwrap().into_parts();
         let command = command.stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut process = command.stderr(log.try_clone().unwrap()).spawn().unwrap();
+        let mut process = command.stderr(log).spawn().unwrap();
         let output = BufReader::new(process.stdout.take().unwrap());
         let said = output.lines().take(lines).map(Result::unwrap).collect();
-        let running = Self { process, log, said };
+        let running = Self {
+            process,
+            log: path,
+            said,
+        };
         assert_eq!(running.said.len(), lines, "{}", running.log());
         running
     }
 
     /// What it has logged.
     pub(crate) fn log(&self) -> String {
-        let mut log = &self.log;
-        log.rewind().unwrap();
-        let mut text = String::new();
-        log.read_to_string(&mut text).unwrap();
-        text
+        fs::read_to_string(&self.log).unwrap()
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -74,6 +77,15 @@ impl Drop for Running {
     }
 }
 
+/// Waits for something that happens by itself.
+pub(crate) fn until(what: &str, mut happened: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !happened() {
+        assert!(began.elapsed().as_secs() < 60, "never: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// A page-store node: a process of `verso serve` on the store of a folder.
 pub(crate) struct Node(pub(crate) Running);
 
@@ -104,6 +116,17 @@ impl Node {
     /// Its host and port.
     pub(crate) fn address(&self) -> &str {
         self.url().split_once("://").unwrap().1
+    }
+
+    /// A metric without labels.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let scrape = self.get("/metrics");
+        let mut lines = scrape.lines();
+        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value
+            .unwrap_or_else(|| panic!("no {name}"))
+            .parse()
+            .unwrap()
     }
 
     /// What its operations side answers at a path.

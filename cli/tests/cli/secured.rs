@@ -6,14 +6,13 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use assert_cmd::cargo::cargo_bin;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use sha2::{Digest as _, Sha256};
 
 use crate::common::Verso;
-use crate::node::Node;
+use crate::node::{Node, until};
 
 /// Nothing of these may ever be seen.
 const READS: &str = "token-that-reads-qi3u";
@@ -107,7 +106,7 @@ fn a_token_decides_what_a_client_may_do() {
     let said = ask(WRITES, "app/main.db", "INSERT INTO t VALUES (2)");
     assert_eq!(said.code, 0, "{}", said.error);
     assert_eq!(ask(READS, "app/main.db", select).output, "2\n");
-    // What a token does not cover is not there, and cannot be made.
+    // What a token does not cover is not there.
     let hidden = sql(
         &verso,
         node.url(),
@@ -203,14 +202,6 @@ impl Drop for Shell {
         // It may have ended.
         let _ = self.process.kill();
         let _ = self.process.wait();
-    }
-}
-
-fn until(what: &str, mut happened: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !happened() {
-        assert!(began.elapsed().as_secs() < 60, "never: {what}");
-        thread::sleep(Duration::from_millis(5));
     }
 }
 

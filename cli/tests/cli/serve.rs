@@ -16,7 +16,7 @@ use verso_pagestore::grpc::proto;
 use verso_pagestore::{Bound, DatabaseName, StoreUrl, Version};
 
 use crate::common::Verso;
-use crate::node::{Node, Running};
+use crate::node::{Node, Running, until};
 
 const UNIT: &str = include_str!("../../../packaging/systemd/verso.service");
 
@@ -137,7 +137,9 @@ fn watches_do_not_hold_an_end_up() {
     };
     let name = DatabaseName::new("app.db").unwrap();
     client.begin_within(&name, None, bound).unwrap();
-    while node.get("/metrics").contains("verso_watch_open_watches 0") {}
+    until("the watch is open", || {
+        node.metric("verso_watch_open_watches") > 0
+    });
     let (code, said) = node.0.end();
     assert_eq!(code, Some(0), "{said}");
     // What is given up after half a minute is logged.

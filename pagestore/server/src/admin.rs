@@ -13,7 +13,7 @@ use crate::service::name;
 use crate::work::Work;
 
 /// Most items in one answer that lists something.
-const MOST_ITEMS: usize = 1000;
+const MOST_ITEMS: usize = 500;
 
 /// About as many bytes of commit records are in one answer.
 const BYTES_OF_COMMITS: usize = 256 << 10;

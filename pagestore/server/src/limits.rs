@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// The limits of a node. What exceeds one is refused with an error that says which.
+/// The limits of a node. What exceeds one waits, is refused with an error that says which, or is
+/// closed.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// Most bytes of one message.
@@ -31,7 +32,7 @@ pub struct Limits {
     pub replies_per_connection: usize,
     /// Most of them in the node.
     pub replies: usize,
-    /// For how long an answer waits for its client to take others. Then the connection is closed.
+    /// For how long a request waits for room or for a place, and a part of an answer for its client.
     pub stall: Duration,
     /// For how long a request may take to come and to be answered.
     pub request: Duration,

@@ -73,8 +73,9 @@ impl Stream for Pages {
             let Some(reading) = &mut self.reading else {
                 return Poll::Ready(None);
             };
-            read = ready!(reading.as_mut().poll(context))?;
+            let came = ready!(reading.as_mut().poll(context));
             self.reading = None;
+            read = came?;
         }
         let pages = read.into_iter().map(proto::VersionedPage::from).collect();
         Poll::Ready(Some(Ok(proto::ReadReply { pages })))

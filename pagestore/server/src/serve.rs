@@ -188,6 +188,7 @@ fn router(
         .layer(Requests::default())
         .max_concurrent_streams(limits.streams_per_connection)
         .http2_keepalive_interval(Some(limits.stall.min(LONGEST_SILENCE)))
+        .http2_keepalive_timeout(Some(2 * LONGEST_SILENCE))
         // What a client may send before anybody looks at it.
         .initial_stream_window_size(128 << 10)
         .initial_connection_window_size(256 << 10)

@@ -20,7 +20,7 @@ use crate::work::Work;
 use crate::{Limits, watch};
 
 /// More bytes of changes than this are not listed: the client drops what it remembers.
-const MOST_BYTES_OF_CHANGES: usize = 1 << 20;
+const MOST_BYTES_OF_CHANGES: usize = 256 << 10;
 
 /// The service.
 pub(crate) struct Transactions {

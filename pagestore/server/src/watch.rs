@@ -23,7 +23,7 @@ use crate::work::Work;
 /// How often a watch checks whether its client may still watch.
 const CHECK: Duration = Duration::from_millis(100);
 
-/// Replies that a client has not taken yet. A slow client is not looked for until it takes them.
+/// Replies that a client has not taken yet. A slow client is told nothing more until it takes them.
 const MOST_REPLIES: usize = 4;
 
 /// More bytes of changes than this are not listed. There may be many watches, of clients that read

@@ -139,7 +139,7 @@ mod tests {
             let reason = readiness.check().await.unwrap_err();
             assert_eq!(reason, "the store has not answered within 1 s");
         }
-        assert!(asked.load(Ordering::Relaxed) <= 1);
+        assert!(asked.load(Ordering::Relaxed) <= 1, "at once");
         // A closed channel lets every question go.
         drop(go);
         while readiness.check().await.is_err() {}

@@ -1,225 +1,18 @@
 //! Tokens: every kind of request, with the right token and with each kind of wrong one.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tokio_stream::StreamExt as _;
 use tonic::{Code, Status};
 use verso_pagestore::grpc::proto;
 use verso_pagestore::{DatabaseId, DatabaseName};
 use verso_server::{Limits, Security, Tokens};
 
 use crate::nodes::{Asker, channel, entry, start, store, with};
+use crate::requests::{ID, administers, commit, everything, others, reads, told, writes};
 
-const ID: u64 = 7;
 const MISSING: u64 = 8;
-
-/// Asks, and says what was asked and how it ended.
-macro_rules! told {
-    ($asker:expr, $service:ident . $method:ident, $token:expr, $message:expr) => {{
-        let answer = $asker.$service.$method(with($token, $message)).await;
-        (stringify!($method), answer.map(|_| ()))
-    }};
-}
-
-type Told = (&'static str, Result<(), Status>);
-
-fn snapshot(database: u64) -> proto::Snapshot {
-    proto::Snapshot {
-        database,
-        version: vec![0; 10].into(),
-        commit: vec![1; 16].into(),
-        read_version: 0,
-        page_size: 512,
-        page_count: 1,
-    }
-}
-
-fn commit(database: u64, writes: bool) -> proto::CommitRequest {
-    let change = proto::Change {
-        writes: vec![proto::PageWrite {
-            number: 1,
-            page: vec![0; 512].into(),
-        }],
-        staged: Vec::new().into(),
-        page_size: 512,
-        page_count: 1,
-    };
-    proto::CommitRequest {
-        id: vec![2; 16].into(),
-        durability: proto::Durability::Full.into(),
-        participants: vec![proto::Participant {
-            snapshot: Some(snapshot(database)),
-            reads: Vec::new().into(),
-            lease: None,
-            change: writes.then_some(change),
-        }],
-    }
-}
-
-fn held(database: u64) -> proto::HeldLease {
-    proto::HeldLease {
-        database,
-        epoch: 1,
-        id: vec![3; 16].into(),
-    }
-}
-
-async fn reads(asker: &mut Asker, token: &str, name: &str, database: u64) -> Vec<Told> {
-    let name = || name.to_owned();
-    vec![
-        told!(
-            asker,
-            store.begin,
-            token,
-            proto::BeginRequest {
-                name: name(),
-                since: None
-            }
-        ),
-        told!(
-            asker,
-            store.read,
-            token,
-            proto::ReadRequest {
-                snapshot: Some(snapshot(database)),
-                pages: vec![1],
-            }
-        ),
-        told!(
-            asker,
-            store.snapshot_at,
-            token,
-            proto::SnapshotAtRequest {
-                name: name(),
-                moment: Some(proto::snapshot_at_request::Moment::TimeMs(u64::MAX / 2)),
-            }
-        ),
-        told!(
-            asker,
-            admin.info,
-            token,
-            proto::InfoRequest { name: name() }
-        ),
-        told!(
-            asker,
-            admin.log,
-            token,
-            proto::LogRequest {
-                name: name(),
-                before: Vec::new().into(),
-                limit: 1,
-            }
-        ),
-        told!(
-            asker,
-            admin.name_of,
-            token,
-            proto::NameOfRequest { database }
-        ),
-        told!(
-            asker,
-            admin.verify,
-            token,
-            proto::VerifyRequest {
-                database,
-                after: None
-            }
-        ),
-    ]
-}
-
-async fn writes(asker: &mut Asker, token: &str, database: u64) -> Vec<Told> {
-    vec![
-        told!(asker, store.commit, token, commit(database, true)),
-        told!(asker, store.validate, token, commit(database, true)),
-        told!(
-            asker,
-            store.stage,
-            token,
-            proto::StageRequest {
-                database,
-                commit: vec![2; 16].into(),
-                writes: Vec::new(),
-            }
-        ),
-        told!(
-            asker,
-            store.lease,
-            token,
-            proto::LeaseRequest {
-                database,
-                id: vec![4; 16].into(),
-                time_to_live_ms: 1000,
-                ticket: Vec::new().into(),
-                stuck: None,
-            }
-        ),
-        told!(asker, store.renew_lease, token, held(database)),
-        told!(asker, store.release_lease, token, held(database)),
-        told!(
-            asker,
-            store.leave_queue,
-            token,
-            proto::LeaveQueueRequest {
-                database,
-                ticket: vec![0; 10].into(),
-            }
-        ),
-    ]
-}
-
-async fn administers(asker: &mut Asker, token: &str, name: &str, database: u64) -> Vec<Told> {
-    let name = || name.to_owned();
-    vec![
-        told!(
-            asker,
-            admin.load_pages,
-            token,
-            proto::LoadPagesRequest {
-                database,
-                writes: Vec::new(),
-            }
-        ),
-        told!(
-            asker,
-            admin.load_abort,
-            token,
-            proto::LoadAbortRequest { database }
-        ),
-        told!(
-            asker,
-            admin.load_finish,
-            token,
-            proto::LoadFinishRequest {
-                database,
-                name: "t/new".to_owned(),
-                page_size: 512,
-                page_count: 0,
-            }
-        ),
-        told!(
-            asker,
-            admin.rename,
-            token,
-            proto::RenameRequest {
-                from: name(),
-                to: "t/z".into()
-            }
-        ),
-        told!(
-            asker,
-            admin.remove,
-            token,
-            proto::RemoveRequest { name: name() }
-        ),
-    ]
-}
-
-async fn everything(asker: &mut Asker, token: &str, name: &str, database: u64) -> Vec<Told> {
-    let mut told = reads(asker, token, name, database).await;
-    told.extend(writes(asker, token, database).await);
-    told.extend(administers(asker, token, name, database).await);
-    told
-}
 
 fn write_tokens(path: &std::path::Path) {
     let tokens = [
@@ -233,6 +26,7 @@ fn write_tokens(path: &std::path::Path) {
 
 struct Setup {
     asker: Asker,
+    address: std::net::SocketAddr,
     security: Security,
     file: std::path::PathBuf,
     _folder: tempfile::TempDir,
@@ -251,10 +45,18 @@ async fn setup(name: &str) -> Setup {
     let address = start(store, Limits::default(), security.clone()).await;
     Setup {
         asker: Asker::new(channel(address).await),
+        address,
         security,
         file,
         _folder: folder,
     }
+}
+
+/// How many requests there are.
+fn rpcs() -> usize {
+    let description = include_str!("../../../api/proto/verso/v1/pagestore.proto");
+    let lines = description.lines().map(str::trim_start);
+    lines.filter(|line| line.starts_with("rpc ")).count()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -262,7 +64,11 @@ async fn without_a_valid_token_nothing_is_answered() {
     let mut setup = setup("t/a").await;
     let mut messages = Vec::new();
     for token in ["", "wrong"] {
-        for (request, told) in everything(&mut setup.asker, token, "t/a", ID).await {
+        let mut told = everything(&mut setup.asker, token, "t/a", ID).await;
+        told.extend(others(&mut setup.asker, token).await);
+        let requests: BTreeSet<_> = told.iter().map(|(request, _)| *request).collect();
+        assert_eq!(requests.len(), rpcs(), "every request: {requests:?}");
+        for (request, told) in told {
             let status = told.expect_err(request);
             assert_eq!(status.code(), Code::Unauthenticated, "{request}");
             assert!(!status.message().contains("wrong"), "{status}");
@@ -392,4 +198,59 @@ async fn a_reload_adds_and_removes_tokens_and_survives_a_broken_file() {
     setup.security.reload();
     assert!(asker.begin("new", "t/a").await.is_ok());
     assert!(!format!("{:?}", setup.security).contains("sha"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_taken_away_ends_its_watches() {
+    let mut setup = setup("t/a").await;
+    let message = proto::WatchRequest {
+        name: "t/a".to_owned(),
+        ..Default::default()
+    };
+    let messages = tokio_stream::once(message).chain(tokio_stream::pending());
+    let watch = setup.asker.store.watch(with("reads", messages)).await;
+    let mut replies = watch.unwrap().into_inner();
+    assert!(replies.message().await.unwrap().is_some());
+    std::fs::write(&setup.file, entry("new", "'t/*'", "read")).unwrap();
+    setup.security.reload();
+    let status = replies.message().await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_needs_no_token_and_descriptions_do() {
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_client::HealthClient;
+    use tonic_reflection::pb::v1::ServerReflectionRequest;
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+
+    let setup = setup("t/a").await;
+    let channel = channel(setup.address).await;
+    let mut health = HealthClient::new(channel.clone());
+    let question = HealthCheckRequest::default();
+    assert!(health.check(question.clone()).await.is_ok());
+    let status = health.watch(question).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unimplemented);
+
+    let mut reflection = ServerReflectionClient::new(channel);
+    let question = || {
+        tokio_stream::once(ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(MessageRequest::ListServices(String::new())),
+        })
+    };
+    let refused = reflection.server_reflection_info(question()).await;
+    assert_eq!(refused.unwrap_err().code(), Code::Unauthenticated);
+    let asked = with("reads", question());
+    let answers = reflection.server_reflection_info(asked).await;
+    assert!(
+        answers
+            .unwrap()
+            .into_inner()
+            .message()
+            .await
+            .unwrap()
+            .is_some()
+    );
 }

@@ -149,7 +149,8 @@ fn judge<T>(result: Result<T, Status>) -> Attempt<T> {
 
 /// Whether the node has not seen the request: there was no connection, or it had no room.
 fn was_never_sent(status: &Status) -> bool {
-    if status.code() == Code::ResourceExhausted {
+    // A node's own words: HTTP/2 has none, and may cut off what was begun.
+    if status.code() == Code::ResourceExhausted && status.source().is_none() {
         return true;
     }
     let mut source = status.source();
