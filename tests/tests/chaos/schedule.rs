@@ -204,7 +204,7 @@ fn run(seed: u64, duration: Duration) {
 
 #[test]
 fn many_failures_change_nothing_that_clients_see() {
-    let duration = Duration::from_secs(if is_soak() { 60 } else { 20 });
+    let duration = Duration::from_secs(if is_soak() { 300 } else { 20 });
     let seeds = seeds(1);
     for seed in seeds.into_iter().take(5) {
         run(seed, duration);
