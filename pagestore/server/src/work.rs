@@ -138,3 +138,50 @@ pub(crate) fn describe() {
     gauge!(RUNNING).set(0);
     counter!(REFUSED).absolute(0);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use tonic::Code;
+    use verso_pagestore::{StoreError, StoreUrl};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn so_many_are_worked_on_so_many_wait_and_the_rest_is_refused() {
+        let url = StoreUrl::parse("memory:work").unwrap();
+        let limits = Limits {
+            running: 1,
+            waiting: 1,
+            ..Limits::default()
+        };
+        let work = Work::new(verso_engine::open(&url).unwrap(), &limits);
+        let (go, wait) = mpsc::channel::<()>();
+        let (begun, begins) = tokio::sync::oneshot::channel();
+        let running = {
+            let work = work.clone();
+            tokio::spawn(async move {
+                let ask = move |_: &dyn PageStore| {
+                    begun.send(()).unwrap();
+                    // An error too lets it end.
+                    let _ = wait.recv();
+                    Ok::<_, StoreError>(1)
+                };
+                work.ask(ask).await
+            })
+        };
+        begins.await.unwrap();
+        let second = work.clone();
+        let waiting = tokio::spawn(async move { second.ask(|_| Ok::<_, StoreError>(2)).await });
+        while work.waiting.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        let refused = work.ask(|_| Ok::<_, StoreError>(3)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        drop(go);
+        assert_eq!(running.await.unwrap().unwrap(), 1);
+        assert_eq!(waiting.await.unwrap().unwrap(), 2);
+        assert_eq!(work.ask(|_| Ok::<_, StoreError>(4)).await.unwrap(), 4);
+    }
+}
