@@ -9,6 +9,8 @@ mod common;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod ending;
+#[cfg(test)]
 mod harmful_clients;
 #[cfg(test)]
 mod memory;

@@ -4,19 +4,18 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use assert_cmd::cargo::cargo_bin;
 use serde_json::Value;
-use tonic::Request;
-use tonic::codegen::http::uri::PathAndQuery;
-use tonic::transport::Channel;
-use tonic_prost::ProstCodec;
-use verso_pagestore::grpc::proto;
-use verso_pagestore::{Bound, DatabaseName, StoreUrl, Version};
+use verso_pagestore::{DatabaseName, PageNumber, StoreUrl};
 
 use crate::common::Verso;
+use crate::ending::never_ends;
 use crate::node::{Node, Running, until};
+
+/// What an HTTP/2 client begins with, and the headers of a request: a POST, over HTTP, to this path.
+const HALF_A_REQUEST: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\
+    \0\0\x1d\x01\x04\0\0\0\x01\x83\x86\x04\x19/verso.v1.PageStore/Begin";
 
 const UNIT: &str = include_str!("../../../packaging/systemd/verso.service");
 
@@ -83,67 +82,25 @@ fn requests_are_logged_as_json_without_tokens_and_content() {
     assert!(!said.contains("secret"), "{said}");
 }
 
-/// Asks with a request that does not come to its end.
-async fn never_ends(url: String) {
-    let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
-    let mut grpc = tonic::client::Grpc::new(channel);
-    grpc.ready().await.unwrap();
-    let path = PathAndQuery::from_static("/verso.v1.PageStore/Begin");
-    let codec = ProstCodec::<proto::BeginRequest, proto::BeginReply>::default();
-    let messages = tokio_stream::pending();
-    let answer = grpc.client_streaming(Request::new(messages), path, codec);
-    panic!("{:?}", answer.await);
-}
-
 #[test]
-fn a_node_that_is_asked_to_end_is_not_ready_while_it_finishes() {
+fn a_node_keeps_pages_unless_it_is_told_not_to() {
     let verso = Verso::new();
-    let node = Node::start(&verso, &["--metrics", "127.0.0.1:0"]);
-    assert!(node.get("/readyz").starts_with("HTTP/1.1 200 "));
-    // It finishes a request that has begun.
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let request = runtime.spawn(never_ends(node.url().to_owned()));
-    while node
-        .get("/metrics")
-        .contains("verso_connection_open_connections 0")
-    {}
-
-    node.0.signal("TERM");
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        let answer = node.get("/readyz");
-        if answer.starts_with("HTTP/1.1 503 ") {
-            assert!(answer.ends_with("the node is shutting down\n"), "{answer}");
-            break;
-        }
-        assert!(Instant::now() < deadline, "{answer}");
-    }
-    assert!(!request.is_finished());
-    request.abort();
-    let (code, said) = node.0.end();
-    assert_eq!(code, Some(0), "{said}");
-}
-
-#[test]
-fn watches_do_not_hold_an_end_up() {
-    let verso = Verso::new();
-    let node = Node::start(&verso, &["--metrics", "127.0.0.1:0"]);
     verso.ok(&["sql", "app.db", "CREATE TABLE t (a)"]);
-    let url = StoreUrl::parse(node.url()).unwrap();
-    let client = verso_open::open(&url).unwrap();
-    let bound = Bound {
-        age: Duration::from_hours(1),
-        at_least: Version::MIN,
-    };
     let name = DatabaseName::new("app.db").unwrap();
-    client.begin_within(&name, None, bound).unwrap();
-    until("the watch is open", || {
-        node.metric("verso_watch_open_watches") > 0
-    });
-    let (code, said) = node.0.end();
-    assert_eq!(code, Some(0), "{said}");
-    // What is given up after half a minute is logged.
-    assert!(!said.contains("given up"), "{said}");
+    let first = PageNumber::new(1).unwrap();
+    for (options, hits, asked) in [(&[][..], 2, 1), (&["--cache", "0"], 0, 3)] {
+        let node = Node::start(&verso, &[&["--metrics", "127.0.0.1:0"], options].concat());
+        let client = verso_open::open(&StoreUrl::parse(node.url()).unwrap()).unwrap();
+        let newest = client.begin(&name, None).unwrap().snapshot;
+        let pages = [(); 3].map(|()| client.read(&newest, &[first]).unwrap());
+        assert_eq!(pages[0].len(), 1);
+        assert!(pages.iter().all(|read| *read == pages[0]));
+        let counted = (
+            node.metric("verso_cache_hit_pages_total"),
+            node.metric("verso_page_read_pages_total"),
+        );
+        assert_eq!(counted, (hits, asked), "{options:?}");
+    }
 }
 
 /// The unit's settings of a name.
@@ -218,6 +175,32 @@ fn a_node_is_quiet_about_requests_that_succeed() {
         .collect();
     assert_eq!(lines.len(), 1, "{said}");
     assert!(lines[0].contains("shutting down"), "{said}");
+}
+
+#[test]
+fn a_client_that_goes_away_is_no_failure_of_the_node() {
+    let verso = Verso::new();
+    let node = Node::start(&verso, &["--log-level", "verso=debug,h2=debug"]);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.spawn(never_ends(node.url().to_owned()));
+    let came = |count| {
+        let log = node.0.log();
+        log.matches("received frame=Headers").count() == count
+    };
+    until("the request has come", || came(1));
+    // It is given up.
+    drop(runtime);
+    // And one breaks off in the middle.
+    let mut stream = TcpStream::connect(node.address()).unwrap();
+    stream.write_all(HALF_A_REQUEST).unwrap();
+    until("the other has come", || came(2));
+    drop(stream);
+    until("they are over", || {
+        node.0.log().matches("request done").count() == 2
+    });
+    let (code, said) = node.0.end();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!said.contains("WARN"), "{said}");
 }
 
 #[test]

@@ -138,6 +138,11 @@ impl RoomyBody {
                 None => return Ok(frame),
             },
             None if std::mem::replace(&mut self.has_come, true) => return Ok(frame),
+            None if !self.has_begun || self.messages.is_inside() => {
+                // Also of a client that gave it up: HTTP/2 does not tell us.
+                let cut = "the request ended before its message did";
+                return Err(Status::invalid_argument(cut));
+            }
             None => Box::pin(rooms.take_place()),
         };
         self.waiting = Some((taking, frame));
@@ -166,7 +171,8 @@ impl http_body::Body for RoomyBody {
                 Pin::new(&mut self.body),
                 context
             ));
-            let frame = match frame.transpose().and_then(|frame| self.wait_for(frame)) {
+            let frame = frame.transpose().map_err(|status| broken_off(&status));
+            let frame = match frame.and_then(|frame| self.wait_for(frame)) {
                 Ok(frame) => frame,
                 Err(status) => return Poll::Ready(Some(Err(status))),
             };
@@ -175,6 +181,12 @@ impl http_body::Body for RoomyBody {
             }
         }
     }
+}
+
+/// A connection that breaks in the middle of a request is the client's affair.
+fn broken_off(status: &Status) -> Status {
+    // tonic takes Cancelled here for the end of the request.
+    Status::invalid_argument(format!("the request broke off: {}", status.message()))
 }
 
 /// The body of a request of many messages, all of which must be small.
@@ -227,6 +239,11 @@ struct Messages {
 }
 
 impl Messages {
+    /// Whether a message has begun and not ended.
+    const fn is_inside(&self) -> bool {
+        self.left > 0 || !self.prefix.is_empty()
+    }
+
     /// Follows some bytes. The messages that begin in them: how many, and how long the longest is.
     fn follow(&mut self, mut data: &[u8]) -> Begun {
         let mut begun = Begun::default();

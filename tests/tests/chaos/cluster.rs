@@ -88,6 +88,14 @@ impl Cluster {
         verso_tests::open(&uri).expect("the database opens")
     }
 
+    /// Opens a database through the nodes, past the proxies.
+    pub(crate) fn connect_past_proxies(&self, name: &str) -> Connection {
+        let addresses: Vec<_> = self.sites.iter().map(|site| site.node.address()).collect();
+        let store = format!("http://{}", addresses.join(","));
+        let uri = format!("file:{name}?vfs=verso&store={store}");
+        verso_tests::open(&uri).expect("the database opens")
+    }
+
     /// Stops a node.
     pub(crate) fn stop(&self, node: usize) {
         self.sites.get(node).expect("a node").stop();

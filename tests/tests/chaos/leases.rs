@@ -1,4 +1,5 @@
-//! A commit that a stopped node still has, while a lease keeps other nodes from applying it.
+//! Leases of clients that are cut off, and commits that a stopped node still has while a lease keeps
+//! other nodes from applying them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -68,10 +69,17 @@ fn a_commit_waits_for_the_lease_that_kept_it_from_another_node() {
     let (cluster, db) = cluster();
     db.busy_timeout(Duration::from_mins(1)).expect("a setting");
     let (stopped, holder) = stop_in_a_statement(&cluster, &db);
-    let giving = Arc::clone(&holder);
+    let before = cluster.requests();
+    let (giving, asked) = (Arc::clone(&holder), Arc::clone(&cluster));
     let giving = thread::spawn(move || {
-        // The client has given the node up by then, and waits for the lease.
-        thread::sleep(Duration::from_secs(6));
+        // The commit is the first that another node is asked for, the lease what follows.
+        until("the client waits for the lease", || {
+            let grown = asked.requests().into_iter().zip(&before);
+            let grown = grown.map(|(after, before)| after - before).enumerate();
+            grown
+                .filter(|(node, _)| *node != stopped)
+                .any(|(_, grown)| grown >= 3)
+        });
         run(&giving, "ROLLBACK");
     });
     assert_eq!(execute(&db, INSERT), Ok(Vec::new()));
@@ -83,4 +91,22 @@ fn a_commit_waits_for_the_lease_that_kept_it_from_another_node() {
         assert_eq!(integer(&db, COUNT), 2, "late work of the stopped node");
         cluster.requests()[stopped] > before + 1
     });
+}
+
+#[test]
+fn a_client_that_is_cut_off_loses_its_lease_and_is_told_at_its_commit() {
+    let (cluster, db) = cluster();
+    execute(&db, "BEGIN IMMEDIATE; INSERT INTO t VALUES (1)").expect("SQL");
+    cluster.close();
+    let other = cluster.connect_past_proxies(DATABASE);
+    other
+        .busy_timeout(Duration::from_mins(1))
+        .expect("a setting");
+    execute(&other, "BEGIN IMMEDIATE; INSERT INTO t VALUES (2); COMMIT").expect("taken over");
+    cluster.heal();
+    assert_eq!(execute(&db, "COMMIT"), Err(517), "SQLITE_BUSY_SNAPSHOT");
+    let rows = |db| execute(db, "SELECT n FROM t ORDER BY n").expect("SQL");
+    assert_eq!(rows(&db), [0, 2]);
+    execute(&db, "BEGIN IMMEDIATE; INSERT INTO t VALUES (1); COMMIT").expect("it runs again");
+    assert_eq!(rows(&other), [0, 1, 2]);
 }

@@ -87,25 +87,11 @@ impl Readiness {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
     use std::sync::mpsc;
 
-    use parking::Parked;
+    use parking_lot::Mutex;
 
     use super::*;
-
-    mod parking {
-        //! A store that hangs until it is let go.
-        use std::sync::{Mutex, mpsc};
-
-        pub(super) struct Parked(pub(super) Mutex<mpsc::Receiver<()>>);
-
-        impl Parked {
-            pub(super) fn wait(&self) {
-                let _ = self.0.lock().unwrap().recv();
-            }
-        }
-    }
 
     #[tokio::test]
     async fn a_store_that_answers_is_ready_and_an_end_is_not() {
@@ -126,12 +112,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_store_that_hangs_is_not_ready_until_it_answers_and_is_asked_once() {
-        let (go, wait) = mpsc::channel();
-        let (parked, asked) = (Parked(wait.into()), Arc::new(AtomicUsize::new(0)));
-        let count = Arc::clone(&asked);
+        let (go, wait) = mpsc::channel::<()>();
+        let (asked, questions) = mpsc::channel();
+        let wait = Mutex::new(wait);
         let ask = move || {
-            count.fetch_add(1, Ordering::Relaxed);
-            parked.wait();
+            asked.send(()).unwrap();
+            // The store hangs until the channel is closed.
+            let _ = wait.lock().recv();
             Ok(())
         };
         let readiness = Readiness::new(Arc::new(ask), Life::default());
@@ -139,8 +126,8 @@ mod tests {
             let reason = readiness.check().await.unwrap_err();
             assert_eq!(reason, "the store has not answered within 1 s");
         }
-        assert!(asked.load(Ordering::Relaxed) <= 1, "at once");
-        // A closed channel lets every question go.
+        questions.recv().unwrap();
+        assert!(questions.try_recv().is_err(), "asked once");
         drop(go);
         while readiness.check().await.is_err() {}
     }

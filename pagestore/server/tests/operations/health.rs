@@ -6,6 +6,7 @@ use tokio::runtime::Runtime;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use verso_pagestore::StoreUrl;
+use verso_server::Limits;
 
 use crate::node::Node;
 
@@ -34,7 +35,7 @@ fn a_node_whose_store_fails_is_not_ready_and_says_why() {
     tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
     let store = verso_open::open(&StoreUrl::parse(&url).unwrap()).unwrap();
 
-    let node = Node::start_on(store, tempfile::tempdir().unwrap());
+    let node = Node::start_on(store, tempfile::tempdir().unwrap(), Limits::default());
     let (status, reason) = node.get("/readyz");
     assert_eq!(status, 503, "{reason}");
     assert!(reason.contains("does not know this request"), "{reason}");

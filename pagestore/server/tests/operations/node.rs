@@ -27,19 +27,24 @@ pub(crate) struct Node {
 impl Node {
     /// On an embedded store of its own.
     pub(crate) fn start() -> Self {
+        Self::start_with(Limits::default())
+    }
+
+    /// With limits of its own.
+    pub(crate) fn start_with(limits: Limits) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("store.db");
         let url = StoreUrl::parse(&format!("sqlite:{}", file.display())).unwrap();
-        Self::start_on(verso_open::open(&url).unwrap(), folder)
+        Self::start_on(verso_open::open(&url).unwrap(), folder, limits)
     }
 
     /// On this store. The folder is removed with the node.
-    pub(crate) fn start_on(store: Arc<dyn PageStore>, folder: TempDir) -> Self {
+    pub(crate) fn start_on(store: Arc<dyn PageStore>, folder: TempDir, limits: Limits) -> Self {
         let runtime = Runtime::new().unwrap();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let (operations, server) = runtime.block_on(async {
             let operations = Operations::bind(any, Arc::clone(&store)).await.unwrap();
-            let server = Server::bind(any, store, Limits::default(), Security::default())
+            let server = Server::bind(any, store, limits, Security::default())
                 .await
                 .unwrap();
             (operations, server)

@@ -1,14 +1,18 @@
 //! Reads the text that a node answers a scrape with.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tonic::body::Body;
 use tonic::transport::Endpoint;
 use tower::Service as _;
 use verso_pagestore::{Bound, DatabaseId, DatabaseName, Version};
+use verso_server::Limits;
 
 use crate::node::Node;
+
+const A_MINUTE: Duration = Duration::from_mins(1);
 
 /// A metric of a scrape.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -104,7 +108,7 @@ fn a_scrape_tells_what_was_done_and_no_names() {
 
 /// Waits until a sample has a value.
 fn until(node: &Node, series: &str, is_wanted: impl Fn(f64) -> bool) {
-    let deadline = Instant::now() + Duration::from_mins(1);
+    let deadline = Instant::now() + A_MINUTE;
     loop {
         let found = found(&node.get("/metrics").1, series);
         if is_wanted(found.unwrap_or(0.0)) {
@@ -130,6 +134,36 @@ fn watches_count_while_clients_have_them_open() {
     until(&node, series, |open| open > 0.0);
     node.leave();
     until(&node, series, |open| open < 1.0);
+}
+
+#[test]
+fn an_overloaded_node_refuses_and_clients_come_again() {
+    let limits = Limits {
+        running: 1,
+        waiting: 1,
+        ..Limits::default()
+    };
+    let node = Node::start_with(limits);
+    let name = DatabaseName::new("wanted").unwrap();
+    let database = DatabaseId::random().unwrap();
+    node.client.create(&name, database).unwrap();
+    let (ended, began) = (AtomicBool::new(false), Instant::now());
+    std::thread::scope(|scope| {
+        let clients = [(); 8].map(|()| {
+            scope.spawn(|| {
+                while !ended.load(Ordering::Relaxed) && began.elapsed() < A_MINUTE {
+                    node.client.begin(&name, None).unwrap();
+                }
+            })
+        });
+        until(&node, "verso_work_refused_requests_total", |count| {
+            count > 10.0
+        });
+        ended.store(true, Ordering::Relaxed);
+        for client in clients {
+            client.join().expect("every request is answered");
+        }
+    });
 }
 
 #[test]
