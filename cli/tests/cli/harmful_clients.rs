@@ -1,9 +1,10 @@
 //! Clients that mean harm: the node lives, its memory is bounded, and it serves others.
 
-use std::io::Write as _;
-use std::net::TcpStream;
+use std::io::ErrorKind;
 use std::time::Duration;
 
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
 use verso_pagestore::grpc::proto;
 use verso_pagestore::grpc::proto::page_store_client::PageStoreClient;
@@ -13,6 +14,10 @@ use crate::node::{Node, until};
 
 /// What every HTTP/2 client begins with, and empty settings.
 const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// A type of frames, and a flag of theirs (RFC 9113, section 6.7).
+const PING: u8 = 6;
+const ACK: u8 = 1;
 
 const DATABASE: &str = "big.db";
 
@@ -46,6 +51,41 @@ async fn begin(node: &Node) -> proto::Snapshot {
     served.expect("others are served")
 }
 
+/// Says hello, and answers pings: a node closes connections at which nobody is.
+async fn stay(stream: TcpStream) {
+    send(&stream, HELLO).await;
+    let (mut received, mut part) = (Vec::new(), [0; 256]);
+    loop {
+        stream.readable().await.unwrap();
+        match stream.try_read(&mut part) {
+            Ok(0) => return,
+            Ok(length) => received.extend_from_slice(&part[..length]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => return,
+        }
+        while let Some(mut frame) = first_frame(&mut received) {
+            if frame[3] == PING && frame[4] & ACK == 0 {
+                frame[4] |= ACK;
+                send(&stream, &frame).await;
+            }
+        }
+    }
+}
+
+/// Sends few bytes.
+async fn send(stream: &TcpStream, bytes: &[u8]) {
+    stream.writable().await.unwrap();
+    assert_eq!(stream.try_write(bytes).unwrap(), bytes.len());
+}
+
+/// Takes the first frame of HTTP/2, if it has come (RFC 9113, section 4.1).
+fn first_frame(received: &mut Vec<u8>) -> Option<Vec<u8>> {
+    let length = received.first_chunk::<9>()?;
+    let length = u32::from_be_bytes([0, length[0], length[1], length[2]]);
+    let length = 9 + usize::try_from(length).unwrap();
+    (received.len() >= length).then(|| received.drain(..length).collect())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_idle_connections() {
     // The node inherits the limit.
@@ -58,11 +98,10 @@ async fn ten_thousand_idle_connections() {
     let node = Node::start(&verso, &["--metrics", "127.0.0.1:0"]);
     begin(&node).await;
     let before = node.0.memory();
-    let mut idle = Vec::new();
+    let mut idle = JoinSet::new();
     for _ in 0..10_000 {
-        let mut stream = TcpStream::connect(node.address()).unwrap();
-        stream.write_all(HELLO).unwrap();
-        idle.push(stream);
+        let stream = TcpStream::connect(node.address()).await.unwrap();
+        idle.spawn(stay(stream));
     }
     until("all are open", || {
         node.metric("verso_connection_open_connections") >= 10_000
