@@ -126,7 +126,7 @@ pub(crate) fn explains_itself(reason: &(dyn std::error::Error + 'static)) -> boo
 /// Refuses a store that would be gone when the command ends.
 pub(crate) fn lasting(url: StoreUrl) -> Result<StoreUrl, UsageError> {
     match url {
-        StoreUrl::Sqlite(_) | StoreUrl::Nodes(_) => Ok(url),
+        StoreUrl::Sqlite(_) | StoreUrl::FoundationDb(_) | StoreUrl::Nodes(_) => Ok(url),
         StoreUrl::Memory(_) => Err(UsageError(format!(
             "the store {url} would be gone when this command ends: use sqlite:PATH"
         ))),

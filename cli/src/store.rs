@@ -56,6 +56,6 @@ pub(crate) fn is_missing(url: &StoreUrl) -> bool {
                 .filter(|folder| !folder.as_os_str().is_empty());
             matches!(path.try_exists(), Ok(false)) && folder.is_none_or(Path::is_dir)
         }
-        StoreUrl::Memory(_) | StoreUrl::Nodes(_) => false,
+        StoreUrl::FoundationDb(_) | StoreUrl::Memory(_) | StoreUrl::Nodes(_) => false,
     }
 }

@@ -45,8 +45,8 @@ fn lease_time_to_live() -> Option<Duration> {
     LEASE_TIME_TO_LIVE.get().copied().or_else(inherited)
 }
 
-/// An embedded store in a temporary folder, removed with this value. It is used through nodes if
-/// the environment asks for them, see [`nodes`].
+/// A store in a temporary folder, removed with this value. It is in a cluster, and used through nodes,
+/// if the environment asks for that, see [`nodes`].
 pub struct TestStore {
     // In this order: nodes end before their files.
     _nodes: Vec<nodes::Node>,
@@ -65,19 +65,35 @@ impl TestStore {
     pub fn new() -> Self {
         register();
         let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join(STORE);
         Self {
-            _nodes: nodes::serve(&folder.path().join(STORE)),
+            _nodes: nodes::serve(&path, &nodes::direct_url(&path)),
             folder,
         }
     }
 
-    /// A new empty store that is never served by nodes: for what only the embedded store does.
+    /// A new empty store in a file, never in a cluster: for what looks into the file.
+    #[must_use]
+    pub fn in_a_file() -> Self {
+        register();
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join(STORE);
+        Self {
+            _nodes: nodes::serve(&path, &nodes::embedded_url(&path)),
+            folder,
+        }
+    }
+
+    /// A new empty store that is in a file and never served by nodes: for what only the embedded store does.
     #[must_use]
     pub fn embedded() -> Self {
         register();
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join(STORE);
+        nodes::write_down(&path, &nodes::embedded_url(&path));
         Self {
             _nodes: Vec::new(),
-            folder: tempfile::tempdir().expect("a temporary folder"),
+            folder,
         }
     }
 
@@ -90,7 +106,7 @@ impl TestStore {
         Self::new()
     }
 
-    /// The store's file.
+    /// The store's file, or what stands for it: tests share a store by this path.
     #[must_use]
     pub fn path(&self) -> PathBuf {
         self.folder.path().join(STORE)

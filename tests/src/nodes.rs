@@ -1,6 +1,7 @@
 //! Page-store nodes for the tests: real processes of the command `verso serve`.
 //!
-//! With `VERSO_TEST_NODES=n` in the environment every test store is served by so many nodes, and
+//! Test stores are embedded, or in the FoundationDB cluster that `VERSO_TEST_FDB_CLUSTER` names by
+//! its cluster file. With `VERSO_TEST_NODES=n` in the environment every test store is served by so many nodes, and
 //! is used through them. A file beside the store tells other processes where they are.
 
 use std::io::{BufRead as _, BufReader};
@@ -9,6 +10,9 @@ use std::process::{Child, Command, Stdio};
 
 /// How many nodes serve a test store.
 const VARIABLE: &str = "VERSO_TEST_NODES";
+
+/// The cluster file of the FoundationDB cluster that test stores are in.
+const CLUSTER_VARIABLE: &str = "VERSO_TEST_FDB_CLUSTER";
 
 /// The command, if it is not where cargo puts it.
 const COMMAND_VARIABLE: &str = "VERSO_TEST_COMMAND";
@@ -21,18 +25,23 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts a node on an embedded store, at a port of its own choice.
+    /// Starts a node on a test store, at a port of its own choice.
     #[must_use]
     pub fn start(store: &Path) -> Self {
         Self::start_at(store, "127.0.0.1:0", &[])
     }
 
-    /// Starts a node at an address, with more arguments.
+    /// Starts a node on a test store at an address, with more arguments.
     #[must_use]
     pub fn start_at(store: &Path, address: &str, arguments: &[&str]) -> Self {
+        Self::start_on(&direct_url(store), address, arguments)
+    }
+
+    /// Starts a node on the store of a URL.
+    fn start_on(store: &str, address: &str, arguments: &[&str]) -> Self {
         let mut process = Command::new(command())
             .arg("--store")
-            .arg(format!("sqlite:{}", store.display()))
+            .arg(store)
             .args(["serve", "--listen", address])
             .args(arguments)
             .stdin(Stdio::null())
@@ -111,24 +120,50 @@ pub fn are_wanted() -> bool {
     wanted() > 0
 }
 
-/// Starts as many nodes as the environment asks for, and writes down where they are.
-pub(crate) fn serve(store: &Path) -> Vec<Node> {
-    let nodes: Vec<_> = (0..wanted()).map(|_| Node::start(store)).collect();
-    if !nodes.is_empty() {
-        let addresses: Vec<_> = nodes.iter().map(Node::address).collect();
-        let url = format!("http://{}", addresses.join(","));
-        std::fs::write(note(store), url).expect("the folder takes a file");
+/// Starts as many nodes on a store as the environment asks for, and writes down how it is used.
+pub(crate) fn serve(store: &Path, url: &str) -> Vec<Node> {
+    let start = |_| Node::start_on(url, "127.0.0.1:0", &[]);
+    let nodes: Vec<_> = (0..wanted()).map(start).collect();
+    let addresses: Vec<_> = nodes.iter().map(Node::address).collect();
+    if nodes.is_empty() {
+        write_down(store, url);
+    } else {
+        write_down(store, &format!("http://{}", addresses.join(",")));
     }
     nodes
 }
 
-/// The file that says where the nodes of a store are.
+/// The file that says by which URL a store is used.
 fn note(store: &Path) -> PathBuf {
     store.with_extension("nodes")
 }
 
-/// The URL by which a test store is used: that of its nodes, or else of its file.
+/// The URL by which a test store is used: that of its nodes, or else its own.
 #[must_use]
 pub fn url(store: &Path) -> String {
-    std::fs::read_to_string(note(store)).unwrap_or_else(|_| format!("sqlite:{}", store.display()))
+    std::fs::read_to_string(note(store)).unwrap_or_else(|_| direct_url(store))
+}
+
+/// The URL of a test store itself.
+#[must_use]
+pub fn direct_url(store: &Path) -> String {
+    match std::env::var(CLUSTER_VARIABLE) {
+        Ok(cluster) if !cluster.is_empty() => {
+            // The folders of test stores have names of their own.
+            let folder = store.parent().and_then(Path::file_name);
+            let folder = folder.expect("a test store is in a folder");
+            let folder = folder.to_string_lossy();
+            format!("fdb:{cluster}?prefix=tests/{folder}")
+        }
+        _ => embedded_url(store),
+    }
+}
+
+pub(crate) fn embedded_url(store: &Path) -> String {
+    format!("sqlite:{}", store.display())
+}
+
+/// Writes down by which URL a test store is used.
+pub(crate) fn write_down(store: &Path, url: &str) {
+    std::fs::write(note(store), url).expect("the folder takes a file");
 }

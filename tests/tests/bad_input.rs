@@ -55,7 +55,8 @@ fn files_that_are_no_store_stay_as_they_are() {
     .unwrap();
     for path in [plain, text_file] {
         let before = std::fs::read(&path).unwrap();
-        let message = refused(&verso_tests::uri(&path, "app.db", ""), 26);
+        let uri = format!("file:app.db?vfs=verso&store=sqlite:{}", path.display());
+        let message = refused(&uri, 26);
         assert!(message.contains("not a Verso store"), "{message}");
         assert_eq!(std::fs::read(&path).unwrap(), before, "{}", path.display());
     }
@@ -116,7 +117,7 @@ fn moments_that_cannot_be() {
 
 #[test]
 fn a_wrong_checksum_is_corrupt_to_sql_and_named() {
-    let store = TestStore::new();
+    let store = TestStore::in_a_file();
     let db = store.connect("app.db");
     db.execute_batch("CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (1)")
         .unwrap();

@@ -138,7 +138,7 @@ fn scenario() {
 }
 
 fn run(scenario: &str) {
-    let store = TestStore::new();
+    let store = TestStore::in_a_file();
     store
         .connect("app.db")
         .execute_batch("CREATE TABLE t (who TEXT)")

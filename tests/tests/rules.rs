@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OpenFlags};
 use verso_pagestore::{DatabaseName, PageStore, StoreUrl};
+use verso_tests::nodes::direct_url;
 use verso_tests::{TestStore, code, integer, text};
 
 fn pages(store: &TestStore) -> Arc<dyn PageStore> {
-    verso_open::open(&StoreUrl::Sqlite(store.path())).expect("the store opens")
+    let url = direct_url(&store.path());
+    verso_open::open(&StoreUrl::parse(&url).expect("a URL")).expect("the store opens")
 }
 
 fn commits(pages: &dyn PageStore, name: &str) -> usize {
@@ -534,7 +536,7 @@ fn a_renamed_or_removed_database_is_gone_for_open_connections() {
 
 #[test]
 fn a_store_put_back_to_an_older_state_is_noticed_by_open_connections() {
-    let store = TestStore::new();
+    let store = TestStore::in_a_file();
     let db = store.connect("app.db");
     db.execute_batch("CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (1)")
         .unwrap();
@@ -559,7 +561,7 @@ fn a_store_put_back_to_an_older_state_is_noticed_by_open_connections() {
 
 #[test]
 fn connections_of_a_process_share_their_page_cache() {
-    let store = TestStore::new();
+    let store = TestStore::in_a_file();
     let one = store.connect("app.db");
     one.execute_batch("CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (7)")
         .unwrap();

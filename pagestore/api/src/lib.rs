@@ -43,5 +43,7 @@ pub use store::{
     Begun, Bound, Changes, CommitPages, CorruptRecord, PageStore, Recent, RecordPosition, Since,
     VerifyReport,
 };
-pub use store_url::{DEFAULT_STORE, NodesUrl, STORE_ENVIRONMENT_VARIABLE, StoreUrl, StoreUrlError};
+pub use store_url::{
+    DEFAULT_STORE, FoundationDbUrl, NodesUrl, STORE_ENVIRONMENT_VARIABLE, StoreUrl, StoreUrlError,
+};
 pub use version::{ParseVersionError, Snapshot, Version};

@@ -5,7 +5,7 @@ use verso_pagestore::{
     PageCount, RoaringBitmap, StoreError,
 };
 
-use crate::kv::{Isolation, Kv, KvTransaction, RangeQuery, RunError, run};
+use crate::kv::{Isolation, Kv, KvTransaction, RangeQuery, RunError, look, run};
 use crate::log::{DatabaseState, DecodeError, Info};
 use crate::{Engine, keys, log};
 
@@ -49,11 +49,8 @@ impl<K: Kv> Engine<K> {
         after: Option<&DatabaseName>,
         limit: usize,
     ) -> Result<Vec<DatabaseEntry>, StoreError> {
-        let mut transaction = self.kv.begin().map_err(|error| self.store_error(error))?;
         let query = RangeQuery::first(limit, keys::names_after(after));
-        let pairs = transaction
-            .range(&query, Isolation::Snapshot)
-            .map_err(|error| self.store_error(error))?;
+        let pairs = self.pairs(&query)?;
         pairs
             .iter()
             .map(|(key, value)| self.entry(key, value))
@@ -61,10 +58,11 @@ impl<K: Kv> Engine<K> {
     }
 
     pub(crate) fn database_name(&self, id: DatabaseId) -> Result<Option<DatabaseName>, StoreError> {
-        let mut transaction = self.kv.begin().map_err(|error| self.store_error(error))?;
-        let name = transaction
-            .get(&keys::own_name(id), Isolation::Snapshot)
-            .map_err(|error| self.store_error(error))?;
+        let name = self.finish(look(&self.kv, |transaction| {
+            Ok::<_, RunError<StoreError>>(
+                transaction.get(&keys::own_name(id), Isolation::Snapshot)?,
+            )
+        }))?;
         name.map(|bytes| DatabaseName::from_utf8(&bytes))
             .transpose()
             .map_err(|_| self.damaged(&DecodeError("the name of a database is not valid")))
@@ -82,20 +80,25 @@ impl<K: Kv> Engine<K> {
         &self,
         name: &DatabaseName,
     ) -> Result<DatabaseInfo, CatalogueError> {
-        self.finish(self.try_info(name))
+        self.finish(look(&self.kv, |transaction| {
+            self.try_info(transaction, name)
+        }))
     }
 
-    fn try_info(&self, name: &DatabaseName) -> Attempt<DatabaseInfo> {
-        let mut transaction = self.kv.begin()?;
-        let id = self.existing(&mut transaction, name)?;
-        let info = self.get_info(&mut transaction, id)?.ok_or_else(|| {
+    fn try_info(
+        &self,
+        transaction: &mut K::Transaction,
+        name: &DatabaseName,
+    ) -> Attempt<DatabaseInfo> {
+        let id = self.existing(transaction, name)?;
+        let info = self.get_info(transaction, id)?.ok_or_else(|| {
             RunError::Abort(
                 self.damaged(&DecodeError("a named database has no info"))
                     .into(),
             )
         })?;
-        let head = self.head(&mut transaction, id)?;
-        let oldest = self.oldest(&mut transaction, id)?;
+        let head = self.head(transaction, id)?;
+        let oldest = self.oldest(transaction, id)?;
         Ok(DatabaseInfo {
             name: name.clone(),
             id,

@@ -12,13 +12,11 @@ use verso_pagestore::{
     DatabaseId, PageNumber, PageWrite, Participant, RoaringBitmap, Snapshot, Version, header,
 };
 
-use crate::kv::{Isolation, KeyRange, Kv, KvError, KvTransaction, RangeQuery, RunError};
+use crate::kv::{
+    Isolation, KeyRange, Kv, KvError, KvTransaction, RangeQuery, RunError, attempts, look,
+};
 use crate::stage::unstage;
 use crate::{Engine, conflict, keys, log, record};
-
-/// How often a commit is attempted. Each failed attempt lost to a commit that took effect,
-/// or its result was unknown.
-const ATTEMPTS: usize = 100;
 
 /// So many commit records are in memory at a time.
 const COMMITS_AT_ONCE: usize = 1000;
@@ -41,33 +39,26 @@ impl<K: Kv> Engine<K> {
             return Err(CommitError::Invalid { reason });
         }
         let mut unknown = None;
-        let mut last = KvError::Conflict;
-        for _ in 0..ATTEMPTS {
-            match self.attempt(request) {
-                Ok(outcome) => return Ok(outcome),
-                Err(RunError::Abort(refusal)) => return Err(refusal),
-                Err(RunError::Kv(error)) => {
-                    if let KvError::CommitUnknown(reason) = &error {
-                        tracing::debug!(commit = %request.id, reason, "commit result unknown");
-                        unknown = Some(reason.clone());
-                    } else if !error.is_retryable() {
-                        return Err(self.commit_error(error, unknown));
-                    }
-                    last = error;
-                }
+        let result = attempts(|| {
+            let result = self.attempt(request);
+            if let Err(RunError::Kv(KvError::CommitUnknown(reason))) = &result {
+                tracing::debug!(commit = %request.id, reason, "commit result unknown");
+                unknown = Some(reason.clone());
             }
-        }
-        Err(self.commit_error(last, unknown))
+            result
+        });
+        result.map_err(|error| match error {
+            RunError::Abort(refusal) => refusal,
+            RunError::Kv(error) => self.commit_error(error, unknown),
+        })
     }
 
     /// The checks of a commit, and nothing else.
     pub(crate) fn validate_transaction(&self, request: &CommitRequest) -> Result<(), CommitError> {
         validate(request)?;
-        let checked = || {
-            let mut transaction = self.kv.begin()?;
-            self.check_all(&mut transaction, request).map(|_| ())
-        };
-        self.finish(checked())
+        self.finish(look(&self.kv, |transaction| {
+            self.check_all(transaction, request).map(|_| ())
+        }))
     }
 
     fn attempt(&self, request: &CommitRequest) -> Result<CommitOutcome, RunError<CommitError>> {

@@ -5,7 +5,7 @@ use verso_pagestore::{
     StoreError, UnixMillis, Version,
 };
 
-use crate::kv::{KeyRange, Kv, KvTransaction, RangeQuery, RunError};
+use crate::kv::{KeyRange, Kv, KvTransaction, RangeQuery, RunError, look};
 use crate::read::snapshot;
 use crate::{Engine, keys, log};
 
@@ -18,16 +18,15 @@ impl<K: Kv> Engine<K> {
         before: Option<Version>,
         limit: usize,
     ) -> Result<Vec<CommitRecord>, CatalogueError> {
-        let attempt = || -> Result<_, RunError<CatalogueError>> {
-            let mut transaction = self.kv.begin()?;
-            let id = self.existing(&mut transaction, name)?;
+        let attempt = |transaction: &mut K::Transaction| -> Result<_, RunError<CatalogueError>> {
+            let id = self.existing(transaction, name)?;
             let range = match before {
                 Some(before) => keys::log_between(id, Version::MIN, before),
                 None => keys::log(id),
             };
-            self.commits(&mut transaction, &RangeQuery::last(limit, range))
+            self.commits(transaction, &RangeQuery::last(limit, range))
         };
-        self.finish(attempt())
+        self.finish(look(&self.kv, attempt))
     }
 
     pub(crate) fn moment(
@@ -35,19 +34,25 @@ impl<K: Kv> Engine<K> {
         name: &DatabaseName,
         moment: Moment,
     ) -> Result<Snapshot, MomentError> {
-        self.finish(self.try_moment(name, moment))
+        self.finish(look(&self.kv, |transaction| {
+            self.try_moment(transaction, name, moment)
+        }))
     }
 
-    fn try_moment(&self, name: &DatabaseName, moment: Moment) -> Attempt<Snapshot> {
-        let mut transaction = self.kv.begin()?;
+    fn try_moment(
+        &self,
+        transaction: &mut K::Transaction,
+        name: &DatabaseName,
+        moment: Moment,
+    ) -> Attempt<Snapshot> {
         let id = self
-            .resolve(&mut transaction, name)?
+            .resolve(transaction, name)?
             .ok_or_else(|| RunError::Abort(MomentError::NoSuchDatabase { name: name.clone() }))?;
         let commit = match moment {
-            Moment::Version(version) => self.at_version(&mut transaction, id, name, version)?,
-            Moment::Time(time) => self.at_time(&mut transaction, id, name, time)?,
+            Moment::Version(version) => self.at_version(transaction, id, name, version)?,
+            Moment::Time(time) => self.at_time(transaction, id, name, time)?,
             Moment::ReadVersion(read_version) => {
-                self.at_read_version(&mut transaction, id, name, read_version)?
+                self.at_read_version(transaction, id, name, read_version)?
             }
         };
         Ok(snapshot(id, &commit, transaction.read_version()?))

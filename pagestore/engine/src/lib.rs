@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use verso_pagestore::{StoreError, UnixMillis};
 
-use kv::{Kv, KvError, RunError};
+use kv::{Isolation, KeyValue, Kv, KvError, KvTransaction, RangeQuery, RunError, look};
 use log::DecodeError;
 
 pub use open::open;
@@ -65,7 +65,7 @@ impl<K: Kv> Engine<K> {
                 store,
                 reason: "other transactions were faster every time".into(),
             },
-            KvError::Busy(reason) => StoreError::Busy { store, reason },
+            KvError::Busy(reason) | KvError::Again(reason) => StoreError::Busy { store, reason },
             KvError::Unavailable(reason) => StoreError::Unavailable { store, reason },
             KvError::Full => StoreError::Full { store },
             KvError::NotAStore(reason) => StoreError::NotAStore { store, reason },
@@ -84,6 +84,13 @@ impl<K: Kv> Engine<K> {
             store: self.url.clone(),
             reason: error.to_string(),
         }
+    }
+
+    /// What is stored in a range.
+    fn pairs(&self, query: &RangeQuery) -> Result<Vec<KeyValue>, StoreError> {
+        self.finish(look(&self.kv, |transaction| {
+            Ok(transaction.range(query, Isolation::Snapshot)?)
+        }))
     }
 
     /// Unwraps the result of a retried closure whose own errors convert from the store's.

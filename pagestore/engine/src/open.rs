@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use verso_pagestore::{Durability, PageStore, StoreError, StoreUrl, UnixMillis};
+use verso_pagestore::{Durability, FoundationDbUrl, PageStore, StoreError, StoreUrl, UnixMillis};
 
 use crate::Engine;
 use crate::kv::memory::MemoryKv;
@@ -25,6 +25,7 @@ pub fn open(url: &StoreUrl) -> Result<Arc<dyn PageStore>, StoreError> {
                 Arc::new(UnixMillis::now),
             )?))
         }
+        StoreUrl::FoundationDb(cluster) => open_foundationdb(url, cluster),
         StoreUrl::Nodes(_) => Err(StoreError::Unavailable {
             store: url.to_string(),
             reason: "this program has no client for page-store nodes: use sqlite:PATH".to_owned(),
@@ -40,13 +41,36 @@ pub fn open(url: &StoreUrl) -> Result<Arc<dyn PageStore>, StoreError> {
     }
 }
 
+#[cfg(feature = "foundationdb")]
+fn open_foundationdb(
+    url: &StoreUrl,
+    cluster: &FoundationDbUrl,
+) -> Result<Arc<dyn PageStore>, StoreError> {
+    let kv = crate::kv::fdb::FdbKv::open(cluster).map_err(|error| unopened(url, error))?;
+    let clock = Arc::new(UnixMillis::now);
+    Ok(Arc::new(Engine::new(kv, url.to_string(), clock)?))
+}
+
+#[cfg(not(feature = "foundationdb"))]
+fn open_foundationdb(
+    url: &StoreUrl,
+    _: &FoundationDbUrl,
+) -> Result<Arc<dyn PageStore>, StoreError> {
+    Err(StoreError::Unavailable {
+        store: url.to_string(),
+        reason: "this program was built without FoundationDB's client: build it with `--features \
+                 foundationdb`, or use page-store nodes (http://HOST:PORT)"
+            .to_owned(),
+    })
+}
+
 fn unopened(url: &StoreUrl, error: KvError) -> StoreError {
     let store = url.to_string();
     match error {
         KvError::NotAStore(reason) => StoreError::NotAStore { store, reason },
         KvError::Damaged(reason) => StoreError::Damaged { store, reason },
         KvError::Full => StoreError::Full { store },
-        KvError::Busy(reason) => StoreError::Busy { store, reason },
+        KvError::Busy(reason) | KvError::Again(reason) => StoreError::Busy { store, reason },
         KvError::Conflict
         | KvError::TooOld
         | KvError::TooLarge { .. }

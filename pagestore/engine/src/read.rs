@@ -5,7 +5,9 @@ use verso_pagestore::{
     ReadError, Since, Snapshot, StoreError, VersionedPage,
 };
 
-use crate::kv::{Isolation, KeyValue, Kv, KvTransaction, RangeQuery, RunError};
+use crate::kv::{
+    Isolation, KeyValue, Kv, KvError, KvTransaction, RangeQuery, RunError, attempts, look,
+};
 use crate::{Engine, keys, log, record};
 
 /// Beyond so many commits since the client last looked, it gets [`Changes::Unknown`].
@@ -17,21 +19,23 @@ impl<K: Kv> Engine<K> {
         name: &DatabaseName,
         since: Option<Since>,
     ) -> Result<Begun, BeginError> {
-        self.finish(self.try_begin(name, since))
+        self.finish(look(&self.kv, |transaction| {
+            self.try_begin(transaction, name, since)
+        }))
     }
 
     fn try_begin(
         &self,
+        transaction: &mut K::Transaction,
         name: &DatabaseName,
         since: Option<Since>,
     ) -> Result<Begun, RunError<BeginError>> {
-        let mut transaction = self.kv.begin()?;
         let id = self
-            .resolve(&mut transaction, name)?
+            .resolve(transaction, name)?
             .ok_or_else(|| RunError::Abort(BeginError::NoSuchDatabase { name: name.clone() }))?;
-        let head = self.head(&mut transaction, id)?;
+        let head = self.head(transaction, id)?;
         let changes = match since.filter(|since| since.database == id) {
-            Some(since) => self.changes(&mut transaction, since, &head)?,
+            Some(since) => self.changes(transaction, since, &head)?,
             None => Changes::Unknown,
         };
         let read_version = transaction.read_version()?;
@@ -153,46 +157,23 @@ impl<K: Kv> Engine<K> {
             )
         };
         let queries: Vec<RangeQuery> = pages.iter().map(newest_record).collect();
-        let mut transaction = self.kv.begin().map_err(|error| self.store_error(error))?;
-        let answers = transaction
-            .ranges(&queries, Isolation::Snapshot)
-            .map_err(|error| self.store_error(error))?;
-        let mut read = Vec::with_capacity(pages.len());
-        for (&page, answer) in pages.iter().zip(answers) {
-            match answer.into_iter().next() {
-                Some(pair) => read.push(decode_page(snapshot, page, &pair)?),
-                None => return Err(self.missing(&mut transaction, snapshot, page)),
-            }
-        }
-        Ok(read)
-    }
-
-    /// Why a page of a snapshot has no record.
-    fn missing(
-        &self,
-        transaction: &mut K::Transaction,
-        snapshot: &Snapshot,
-        page: PageNumber,
-    ) -> ReadError {
-        let Snapshot {
-            database,
-            version,
-            page_count,
-            ..
-        } = *snapshot;
-        match transaction.get(&keys::info(database), Isolation::Snapshot) {
-            Err(error) => self.store_error(error).into(),
-            Ok(None) => ReadError::Removed { database },
-            Ok(Some(_)) => {
-                let reason = format!("it has no record, and the database has {page_count} pages");
-                ReadError::Corrupt {
-                    database,
-                    page,
-                    version,
-                    reason,
+        let mut recent = Some(snapshot.read_version);
+        self.finish(attempts(|| {
+            // A read version that turns out to be too old, or too new, is not tried twice.
+            let mut transaction = match recent.take() {
+                Some(at_least) => self.kv.begin_recent(at_least)?,
+                None => self.kv.begin()?,
+            };
+            let answers = transaction.ranges(&queries, Isolation::Snapshot)?;
+            let mut read = Vec::with_capacity(pages.len());
+            for (&page, answer) in pages.iter().zip(answers) {
+                match answer.into_iter().next() {
+                    Some(pair) => read.push(decode_page(snapshot, page, &pair)?),
+                    None => return Err(missing(&mut transaction, snapshot, page)?),
                 }
             }
-        }
+            Ok(read)
+        }))
     }
 }
 
@@ -208,17 +189,43 @@ pub(crate) fn snapshot(database: DatabaseId, commit: &CommitRecord, read_version
     }
 }
 
+/// Why a page of a snapshot has no record.
+fn missing<T: KvTransaction>(
+    transaction: &mut T,
+    snapshot: &Snapshot,
+    page: PageNumber,
+) -> Result<RunError<ReadError>, KvError> {
+    let Snapshot {
+        database,
+        version,
+        page_count,
+        ..
+    } = *snapshot;
+    let info = transaction.get(&keys::info(database), Isolation::Snapshot)?;
+    Ok(RunError::Abort(match info {
+        None => ReadError::Removed { database },
+        Some(_) => ReadError::Corrupt {
+            database,
+            page,
+            version,
+            reason: format!("it has no record, and the database has {page_count} pages"),
+        },
+    }))
+}
+
 fn decode_page(
     snapshot: &Snapshot,
     page: PageNumber,
     (key, value): &KeyValue,
-) -> Result<VersionedPage, ReadError> {
+) -> Result<VersionedPage, RunError<ReadError>> {
     let version = keys::page_position(key).map_or(snapshot.version, |position| position.version);
-    let corrupt = |reason: String| ReadError::Corrupt {
-        database: snapshot.database,
-        page,
-        version,
-        reason,
+    let corrupt = |reason: String| {
+        RunError::Abort(ReadError::Corrupt {
+            database: snapshot.database,
+            page,
+            version,
+            reason,
+        })
     };
     let content = record::decode(value).map_err(|error| corrupt(error.to_string()))?;
     match snapshot.page_size {

@@ -2,7 +2,7 @@
 
 use verso_pagestore::{CorruptRecord, DatabaseId, RecordPosition, StoreError, VerifyReport};
 
-use crate::kv::{Isolation, Kv, KvTransaction, RangeQuery};
+use crate::kv::{Kv, RangeQuery};
 use crate::log::DecodeError;
 use crate::{Engine, keys, record};
 
@@ -15,11 +15,8 @@ impl<K: Kv> Engine<K> {
         database: DatabaseId,
         after: Option<RecordPosition>,
     ) -> Result<VerifyReport, StoreError> {
-        let mut transaction = self.kv.begin().map_err(|error| self.store_error(error))?;
         let query = RangeQuery::first(RECORDS_PER_CALL, keys::pages_after(database, after));
-        let pairs = transaction
-            .range(&query, Isolation::Snapshot)
-            .map_err(|error| self.store_error(error))?;
+        let pairs = self.pairs(&query)?;
         let mut report = VerifyReport {
             records: 0,
             bytes: 0,

@@ -20,6 +20,8 @@ pub fn open(url: &StoreUrl) -> Result<Arc<dyn PageStore>, StoreError> {
             })?;
             grpc::connect(nodes, options)
         }
-        StoreUrl::Sqlite(_) | StoreUrl::Memory(_) => verso_engine::open(url),
+        StoreUrl::Sqlite(_) | StoreUrl::FoundationDb(_) | StoreUrl::Memory(_) => {
+            verso_engine::open(url)
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use verso_tests::nodes::Node;
+use verso_tests::nodes::{Node, direct_url};
 use verso_tests::signals::signal;
 use verso_tests::{TestStore, uri};
 
@@ -81,10 +81,10 @@ impl Cluster {
         verso_tests::open(&uri(&self.path(), name, "")).expect("the database opens")
     }
 
-    /// Opens a database of the store's file, past all nodes.
+    /// Opens a database of the store itself, past all nodes.
     pub(crate) fn look(&self, name: &str) -> Connection {
-        let path = self.path();
-        let uri = format!("file:{name}?vfs=verso&store=sqlite:{}", path.display());
+        let store = direct_url(&self.path());
+        let uri = format!("file:{name}?vfs=verso&store={store}");
         verso_tests::open(&uri).expect("the database opens")
     }
 

@@ -107,7 +107,7 @@ fn a_node_killed_in_the_middle_of_commits_loses_none_and_repeats_none() {
         let (cluster, db) = cluster();
         (Arc::into_inner(cluster).expect("nobody else has it"), db)
     };
-    let url = cluster.path();
+    let path = cluster.path();
     let writer = thread::spawn(move || {
         let began = Instant::now();
         let (mut n, mut longest) = (0, Duration::ZERO);
@@ -127,10 +127,8 @@ fn a_node_killed_in_the_middle_of_commits_loses_none_and_repeats_none() {
         site.restart();
     }
     let (n, longest) = writer.join().expect("no error");
-    let db = verso_tests::open(&format!(
-        "file:{DATABASE}?vfs=verso&store=sqlite:{}",
-        url.display()
-    ));
+    let store = verso_tests::nodes::direct_url(&path);
+    let db = verso_tests::open(&format!("file:{DATABASE}?vfs=verso&store={store}"));
     let rows = execute(&db.expect("it opens"), "SELECT n FROM t ORDER BY n").expect("SQL");
     assert_eq!(rows, (0..=n).collect::<Vec<i64>>());
     assert!(longest < A_FEW_SECONDS, "{longest:?}");

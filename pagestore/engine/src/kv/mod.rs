@@ -12,6 +12,8 @@ mod retry;
 mod seeded;
 
 pub mod faulty;
+#[cfg(feature = "foundationdb")]
+pub mod fdb;
 pub mod memory;
 pub mod sqlite;
 
@@ -20,7 +22,8 @@ use std::time::Duration;
 use verso_pagestore::{Durability, Version};
 
 pub use range::{Direction, KeyRange, RangeQuery};
-pub use retry::{RunError, run};
+pub(crate) use retry::attempts;
+pub use retry::{RunError, look, run};
 
 /// A key and its value.
 pub type KeyValue = (Vec<u8>, Vec<u8>);
@@ -78,6 +81,9 @@ pub enum KvError {
     /// The commit may or may not have taken effect.
     #[error("the result of the commit is unknown: {0}")]
     CommitUnknown(String),
+    /// The store asks to try again later. Nothing was written.
+    #[error("the store asks to try again: {0}")]
+    Again(String),
     /// The store is busy or out of reach for now. Nothing was written.
     #[error("busy: {0}")]
     Busy(String),
@@ -102,7 +108,10 @@ impl KvError {
     /// Whether the same work may succeed in a new transaction.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::Conflict | Self::TooOld | Self::CommitUnknown(_))
+        matches!(
+            self,
+            Self::Conflict | Self::TooOld | Self::CommitUnknown(_) | Self::Again(_)
+        )
     }
 }
 
@@ -119,6 +128,16 @@ pub trait Kv: Send + Sync + 'static {
     /// # Errors
     /// If the store cannot be reached.
     fn begin(&self) -> Result<Self::Transaction, KvError>;
+
+    /// Begins a transaction for reads of what never changes once it is written. It reads at
+    /// `at_least`, a read version of the same store, or at any later one.
+    ///
+    /// # Errors
+    /// If the store cannot be reached.
+    fn begin_recent(&self, at_least: u64) -> Result<Self::Transaction, KvError> {
+        let _ = at_least;
+        self.begin()
+    }
 
     /// Begins a transaction at an earlier read version of the same store, for conflict
     /// checks from there on. Reads in it may fail with [`KvError::TooOld`] where a store

@@ -39,6 +39,14 @@ macro_rules! suite {
                 crate::$module::$test(&kv);
             })+)+
         }
+
+        #[cfg(all(test, feature = "foundationdb"))]
+        mod fdb {
+            $($(#[test]
+            fn $test() {
+                crate::support::with_fdb(crate::$module::$test);
+            })+)+
+        }
     };
 }
 

@@ -28,6 +28,35 @@ pub(crate) fn sqlite() -> (SqliteKv, TempDir) {
     )
 }
 
+/// Runs a test on an empty store in the cluster that `VERSO_TEST_FDB_CLUSTER` names, if any.
+#[cfg(feature = "foundationdb")]
+pub(crate) fn with_fdb(test: impl FnOnce(&verso_engine::kv::fdb::FdbKv)) {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let Ok(cluster) = std::env::var("VERSO_TEST_FDB_CLUSTER") else {
+        println!("skipped: no FoundationDB");
+        return;
+    };
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    // Short, since it counts in every key.
+    let prefix = format!("{:x}/{count:x}", std::process::id());
+    let url = verso_pagestore::StoreUrl::parse(&format!("fdb:{cluster}?prefix={prefix}")).unwrap();
+    let verso_pagestore::StoreUrl::FoundationDb(url) = url else {
+        panic!("this is a cluster");
+    };
+    let kv = verso_engine::kv::fdb::FdbKv::open(&url).unwrap();
+    let clear = || {
+        let mut transaction = begin(&kv);
+        transaction.clear_range(&KeyRange::prefix(b""));
+        commit(transaction).unwrap();
+    };
+    // A process of the same number may have left something.
+    clear();
+    test(&kv);
+    clear();
+}
+
 /// A transaction whose snapshot is taken now; a store may otherwise wait for its first use.
 pub(crate) fn begin<K: Kv>(kv: &K) -> K::Transaction {
     let mut transaction = kv.begin().unwrap();

@@ -1,9 +1,14 @@
 //! Store URLs: which store, of which kind.
 
+mod foundationdb;
+mod nodes;
+
 use std::fmt;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+
+pub use foundationdb::FoundationDbUrl;
+pub use nodes::NodesUrl;
 
 /// The environment variable that names the store where no `store=` parameter does.
 pub const STORE_ENVIRONMENT_VARIABLE: &str = "VERSO_STORE";
@@ -18,88 +23,10 @@ pub enum StoreUrl {
     Sqlite(PathBuf),
     /// `http://HOST:PORT[,HOST:PORT…]` or `https://…`: page-store nodes.
     Nodes(NodesUrl),
+    /// `fdb:CLUSTER_FILE[?prefix=NAME]`: a FoundationDB cluster.
+    FoundationDb(FoundationDbUrl),
     /// `memory:NAME`: in the memory of this process, for tests.
     Memory(String),
-}
-
-/// Page-store nodes of one store.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct NodesUrl {
-    is_secure: bool,
-    nodes: Vec<String>,
-}
-
-impl NodesUrl {
-    fn parse(url: &str, is_secure: bool, rest: &str) -> Result<Self, StoreUrlError> {
-        let bad = |reason: &'static str| StoreUrlError::Nodes {
-            url: url.to_owned(),
-            reason,
-        };
-        let list = rest
-            .strip_prefix("//")
-            .ok_or_else(|| bad("two slashes are missing"))?;
-        let list = list.strip_suffix('/').unwrap_or(list);
-        let nodes: Vec<String> = list.split(',').map(str::to_owned).collect();
-        for node in &nodes {
-            let port = node
-                .rsplit_once(':')
-                .map(|(host, port)| (host.is_empty(), port));
-            match port {
-                Some((false, port)) if port.parse::<u16>().is_ok_and(|port| port > 0) => {}
-                _ => return Err(bad("each node needs a host and a port")),
-            }
-            let is_part_of_address = |c: char| {
-                c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']')
-            };
-            if !node.chars().all(is_part_of_address) {
-                return Err(bad("a node is a host and a port, and nothing else"));
-            }
-        }
-        Ok(Self { is_secure, nodes })
-    }
-
-    /// Host and port of each node, in the order of the URL.
-    #[must_use]
-    pub fn nodes(&self) -> &[String] {
-        &self.nodes
-    }
-
-    /// Whether the way to the nodes is protected by TLS.
-    #[must_use]
-    pub const fn is_secure(&self) -> bool {
-        self.is_secure
-    }
-
-    /// Whether all nodes run on this machine, by their addresses.
-    #[must_use]
-    pub fn is_of_this_machine(&self) -> bool {
-        self.nodes.iter().all(|node| {
-            let host = node
-                .rsplit_once(':')
-                .map_or(node.as_str(), |(host, _)| host);
-            let host = host.trim_start_matches('[').trim_end_matches(']');
-            let address: Option<IpAddr> = host.parse().ok();
-            host == "localhost" || address.is_some_and(|address| address.is_loopback())
-        })
-    }
-
-    /// The URL of each node.
-    pub fn addresses(&self) -> impl Iterator<Item = String> + '_ {
-        let scheme = self.scheme();
-        self.nodes
-            .iter()
-            .map(move |node| format!("{scheme}//{node}"))
-    }
-
-    const fn scheme(&self) -> &'static str {
-        if self.is_secure { "https:" } else { "http:" }
-    }
-}
-
-impl fmt::Display for NodesUrl {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}//{}", self.scheme(), self.nodes.join(","))
-    }
 }
 
 /// A text is not the URL of a store.
@@ -113,8 +40,8 @@ pub enum StoreUrlError {
     },
     /// A scheme that is not known.
     #[error(
-        "unknown scheme '{scheme}:' in store URL '{url}': this build knows sqlite:, http:, https: \
-         and memory:"
+        "unknown scheme '{scheme}:' in store URL '{url}': write sqlite:PATH, fdb:CLUSTER_FILE, \
+         http://HOST:PORT, https://HOST:PORT or memory:NAME"
     )]
     UnknownScheme {
         /// The text.
@@ -125,6 +52,14 @@ pub enum StoreUrlError {
     /// It does not name nodes as it should.
     #[error("the store URL '{url}' is not valid, {reason}: write http://HOST:PORT[,HOST:PORT…]")]
     Nodes {
+        /// The text.
+        url: String,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// It does not name a cluster as it should.
+    #[error("the store URL '{url}' is not valid, {reason}: write fdb:CLUSTER_FILE?prefix=NAME")]
+    FoundationDb {
         /// The text.
         url: String,
         /// What is wrong.
@@ -157,6 +92,7 @@ impl StoreUrl {
         };
         let parsed = match scheme {
             "sqlite" => Self::Sqlite(PathBuf::from(rest)),
+            "fdb" => Self::FoundationDb(FoundationDbUrl::parse(url, rest)?),
             "memory" => Self::Memory(rest.to_owned()),
             "http" | "https" => {
                 let is_secure = scheme == "https";
@@ -184,6 +120,7 @@ impl StoreUrl {
         match self {
             // Without a working directory there is nothing that the path could be relative to.
             Self::Sqlite(path) => Self::Sqlite(std::path::absolute(&path).unwrap_or(path)),
+            Self::FoundationDb(cluster) => Self::FoundationDb(cluster.absolute()),
             Self::Memory(_) | Self::Nodes(_) => self,
         }
     }
@@ -222,6 +159,7 @@ impl fmt::Display for StoreUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(path) => write!(formatter, "sqlite:{}", path.display()),
+            Self::FoundationDb(cluster) => cluster.fmt(formatter),
             Self::Nodes(nodes) => nodes.fmt(formatter),
             Self::Memory(name) => write!(formatter, "memory:{name}"),
         }
@@ -249,42 +187,5 @@ mod tests {
             StoreUrl::parse("sqlite:"),
             Err(StoreUrlError::Empty { .. })
         ));
-    }
-
-    #[test]
-    fn nodes_have_hosts_and_ports() {
-        for url in [
-            "http://127.0.0.1:4801",
-            "https://a.example:1,b-2:65535,[::1]:80",
-        ] {
-            assert_eq!(StoreUrl::parse(url).unwrap().to_string(), url);
-        }
-        for bad in [
-            "http:",
-            "http://",
-            "http:a:1",
-            "http://a",
-            "http://a:",
-            "http://a:0",
-            "http://:1",
-            "http://a:1,",
-            "http://a:1/x",
-            "http://user@a:1",
-            "http://a:65536",
-            "http://a b:1",
-        ] {
-            assert!(
-                matches!(StoreUrl::parse(bad), Err(StoreUrlError::Nodes { .. })),
-                "{bad}"
-            );
-        }
-        let StoreUrl::Nodes(nodes) = StoreUrl::parse("http://a:1,b:2/").unwrap() else {
-            panic!("these are nodes");
-        };
-        assert_eq!(nodes.nodes(), ["a:1", "b:2"]);
-        assert_eq!(
-            nodes.addresses().collect::<Vec<_>>(),
-            ["http://a:1", "http://b:2"]
-        );
     }
 }
