@@ -45,7 +45,7 @@ fn connect(path: &Path, swapped: bool) -> Connection {
         })
         .expect("a free VFS name");
     });
-    let store = verso_tests::nodes::direct_url(&path);
+    let store = verso_tests::nodes::direct_url(path);
     let uri = |name: &str| format!("file:{name}?vfs=quick&store={store}");
     // The schema "main" is a database that has a part in the order of commits only.
     let db = Connection::open_with_flags(uri("main.db"), OpenFlags::default()).expect("it opens");
