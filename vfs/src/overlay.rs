@@ -264,6 +264,7 @@ mod tests {
             version: Version::MIN,
             commit: CommitId::from_bytes([0; 16]),
             read_version: 0,
+            is_lease_free: false,
             page_size: (count > 0).then(|| size(512)),
             page_count: PageCount::new(count),
         })

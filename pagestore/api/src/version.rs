@@ -105,6 +105,10 @@ pub struct Snapshot {
     /// The key-value store's read version at which this was learnt: a commit may check for
     /// conflicts from there on. Only the store that gave it can use it.
     pub read_version: u64,
+    /// Whether the snapshot was learnt by a begin, and nobody held the writer lease then: its
+    /// commit may leave everything but conflicts unchecked. Not of a snapshot that is made of an
+    /// own commit: others may have the same commit version.
+    pub is_lease_free: bool,
     /// Size of the database's pages; `None` until the first commit with pages fixes it.
     pub page_size: Option<PageSize>,
     /// Number of pages.

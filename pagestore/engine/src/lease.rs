@@ -229,9 +229,15 @@ impl<K: Kv> Engine<K> {
         database: DatabaseId,
     ) -> Result<LeaseRecord, RunError<E>> {
         let stored = transaction.get(&keys::lease(database), Isolation::Serializable)?;
+        self.decode_lease(stored.as_deref())
+    }
+
+    pub(crate) fn decode_lease<E: From<StoreError>>(
+        &self,
+        stored: Option<&[u8]>,
+    ) -> Result<LeaseRecord, RunError<E>> {
         stored.map_or(Ok(LeaseRecord::default()), |bytes| {
-            LeaseRecord::decode(&bytes)
-                .map_err(|error| RunError::Abort(self.damaged(&error).into()))
+            LeaseRecord::decode(bytes).map_err(|error| RunError::Abort(self.damaged(&error).into()))
         })
     }
 }

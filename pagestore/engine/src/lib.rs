@@ -2,13 +2,15 @@
 //!
 //! [`Engine`] implements the page store over any [`kv::Kv`]. A page read goes
 //! `PageStore::read` → `read` → `keys` and `record` → `kv`; a commit goes
-//! `PageStore::commit` → `commit` → `conflict` (pure) → `keys` → `kv` commit.
+//! `PageStore::commit` → `commit` → `check` → `conflict` (pure) → `keys` → `kv` commit.
 
 pub mod kv;
 
 mod catalogue;
+mod check;
 mod commit;
 mod conflict;
+mod counts;
 mod history;
 mod keys;
 mod lease;
@@ -19,6 +21,7 @@ mod read;
 mod record;
 mod stage;
 mod store;
+mod validate;
 mod verify;
 
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use verso_pagestore::{
 };
 
 use crate::kv::{
-    Isolation, KeyValue, Kv, KvError, KvTransaction, RangeQuery, RunError, attempts, look,
+    Isolation, KeyRange, KeyValue, Kv, KvError, KvTransaction, RangeQuery, RunError, attempts, look,
 };
 use crate::{Engine, keys, log, record};
 
@@ -30,19 +30,71 @@ impl<K: Kv> Engine<K> {
         name: &DatabaseName,
         since: Option<Since>,
     ) -> Result<Begun, RunError<BeginError>> {
+        let changes = match since {
+            Some(since) => match self.begin_since(transaction, name, since)? {
+                Followed::To(begun) => return Ok(begun),
+                Followed::Not(changes) => Some((since.database, changes)),
+            },
+            None => None,
+        };
         let id = self
             .resolve(transaction, name)?
             .ok_or_else(|| RunError::Abort(BeginError::NoSuchDatabase { name: name.clone() }))?;
         let head = self.head(transaction, id)?;
-        let changes = match since.filter(|since| since.database == id) {
-            Some(since) => self.changes(transaction, since, &head)?,
-            None => Changes::Unknown,
-        };
-        let read_version = transaction.read_version()?;
+        let lease = transaction.get(&keys::lease(id), Isolation::Snapshot)?;
+        let is_lease_free = !self.decode_lease::<BeginError>(lease.as_deref())?.is_held();
+        let changes = changes.filter(|(database, _)| *database == id);
         Ok(Begun {
-            snapshot: snapshot(id, &head, read_version),
-            changes,
+            snapshot: Snapshot {
+                is_lease_free,
+                ..snapshot(id, &head, transaction.read_version()?)
+            },
+            changes: changes.map_or(Changes::Unknown, |(_, changes)| changes),
         })
+    }
+
+    /// Begins from what the client knows, in one round trip.
+    fn begin_since(
+        &self,
+        transaction: &mut K::Transaction,
+        name: &DatabaseName,
+        since: Since,
+    ) -> Result<Followed, RunError<BeginError>> {
+        let Since { database, .. } = since;
+        let single = |key: Vec<u8>| RangeQuery::first(1, KeyRange::single(&key));
+        let queries = [
+            single(keys::name(name)),
+            single(keys::lease(database)),
+            // The commit that the client knows comes first, if it is still what it was.
+            RangeQuery::first(MOST_CHANGES + 2, keys::log_from(database, since.version)),
+        ];
+        let answers = transaction.ranges(&queries, Isolation::Snapshot)?;
+        let [id, lease, commits] = <[_; 3]>::try_from(answers).unwrap_or_default();
+        let value = |pairs: &[KeyValue]| pairs.first().map(|(_, value)| value.clone());
+        let is_same = self.decode_name(value(&id).as_deref())? == Some(database);
+        let mut commits = self.decode_commits(&commits)?;
+        let is_known =
+            |commit: &CommitRecord| (commit.version, commit.id) == (since.version, since.commit);
+        if !commits.first().is_some_and(is_known) {
+            return Ok(Followed::Not(Changes::Diverged));
+        }
+        if !is_same || commits.len() > MOST_CHANGES + 1 {
+            return Ok(Followed::Not(Changes::Unknown));
+        }
+        let known = commits.remove(0);
+        let head = commits.last().unwrap_or(&known);
+        let lease = self.decode_lease::<BeginError>(value(&lease).as_deref())?;
+        let snapshot = Snapshot {
+            is_lease_free: !lease.is_held(),
+            ..snapshot(database, head, transaction.read_version()?)
+        };
+        let pages = |commit: CommitRecord| CommitPages {
+            version: commit.version,
+            commit: commit.id,
+            pages: commit.pages,
+        };
+        let changes = Changes::Commits(commits.into_iter().map(pages).collect());
+        Ok(Followed::To(Begun { snapshot, changes }))
     }
 
     /// What the name stands for now.
@@ -52,7 +104,14 @@ impl<K: Kv> Engine<K> {
         name: &DatabaseName,
     ) -> Result<Option<DatabaseId>, RunError<E>> {
         let id = transaction.get(&keys::name(name), Isolation::Serializable)?;
-        id.map(|bytes| log::decode_id(&bytes))
+        self.decode_name(id.as_deref())
+    }
+
+    fn decode_name<E: From<StoreError>>(
+        &self,
+        id: Option<&[u8]>,
+    ) -> Result<Option<DatabaseId>, RunError<E>> {
+        id.map(log::decode_id)
             .transpose()
             .map_err(|error| RunError::Abort(self.damaged(&error).into()))
     }
@@ -81,6 +140,13 @@ impl<K: Kv> Engine<K> {
         query: &RangeQuery,
     ) -> Result<Vec<CommitRecord>, RunError<E>> {
         let pairs = transaction.range(query, Isolation::Snapshot)?;
+        self.decode_commits(&pairs)
+    }
+
+    fn decode_commits<E: From<StoreError>>(
+        &self,
+        pairs: &[KeyValue],
+    ) -> Result<Vec<CommitRecord>, RunError<E>> {
         pairs
             .iter()
             .map(|(key, value)| {
@@ -94,35 +160,6 @@ impl<K: Kv> Engine<K> {
             })
             .collect::<Result<_, StoreError>>()
             .map_err(|error| RunError::Abort(error.into()))
-    }
-
-    fn changes(
-        &self,
-        transaction: &mut K::Transaction,
-        since: Since,
-        head: &CommitRecord,
-    ) -> Result<Changes, RunError<BeginError>> {
-        let is_known =
-            |commit: &CommitRecord| (commit.version, commit.id) == (since.version, since.commit);
-        if is_known(head) {
-            return Ok(Changes::Commits(Vec::new()));
-        }
-        // The commit that the client knows comes first, if it is still what it was.
-        let range = keys::log_from(since.database, since.version);
-        let mut commits = self.commits(transaction, &RangeQuery::first(MOST_CHANGES + 2, range))?;
-        if !commits.first().is_some_and(is_known) {
-            return Ok(Changes::Diverged);
-        }
-        commits.remove(0);
-        if commits.len() > MOST_CHANGES {
-            return Ok(Changes::Unknown);
-        }
-        let pages = |commit: CommitRecord| CommitPages {
-            version: commit.version,
-            commit: commit.id,
-            pages: commit.pages,
-        };
-        Ok(Changes::Commits(commits.into_iter().map(pages).collect()))
     }
 
     /// Pages at a snapshot. Page records at or below the head never change, so any read
@@ -177,6 +214,13 @@ impl<K: Kv> Engine<K> {
     }
 }
 
+/// Whether a begin followed the changelog from what the client knows.
+enum Followed {
+    To(Begun),
+    /// It did not, and this is why.
+    Not(Changes),
+}
+
 /// The snapshot right after a commit.
 pub(crate) fn snapshot(database: DatabaseId, commit: &CommitRecord, read_version: u64) -> Snapshot {
     Snapshot {
@@ -184,6 +228,7 @@ pub(crate) fn snapshot(database: DatabaseId, commit: &CommitRecord, read_version
         version: commit.version,
         commit: commit.id,
         read_version,
+        is_lease_free: false,
         page_size: commit.page_size,
         page_count: commit.page_count,
     }

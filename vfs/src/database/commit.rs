@@ -248,6 +248,7 @@ impl Database {
             version,
             commit,
             read_version,
+            is_lease_free: false,
             page_size: Some(after.page_size),
             page_count: after.page_count,
             ..snapshot

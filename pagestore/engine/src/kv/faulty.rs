@@ -129,6 +129,14 @@ impl<K: Kv> Kv for Faulty<K> {
         Ok(self.wrap(self.inner.begin_at(read_version)?))
     }
 
+    fn begin_recent(&self, at_least: u64) -> Result<Self::Transaction, KvError> {
+        Ok(self.wrap(self.inner.begin_recent(at_least)?))
+    }
+
+    fn is_young(&self, read_version: u64) -> bool {
+        self.inner.is_young(read_version)
+    }
+
     fn suspend(&self) {
         self.inner.suspend();
     }

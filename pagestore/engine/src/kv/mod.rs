@@ -147,6 +147,13 @@ pub trait Kv: Send + Sync + 'static {
     /// If the store cannot be reached.
     fn begin_at(&self, read_version: u64) -> Result<Self::Transaction, KvError>;
 
+    /// Whether conflict checks from this read version on are likely to be possible still. A store
+    /// that never says so gets transactions that have read what they depend on.
+    fn is_young(&self, read_version: u64) -> bool {
+        let _ = read_version;
+        false
+    }
+
     /// Called before a fork: waits for transactions under way, closes all files, and holds
     /// new transactions back until [`resume`](Kv::resume).
     fn suspend(&self);

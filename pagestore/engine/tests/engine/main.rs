@@ -6,6 +6,7 @@
 mod catalogue;
 mod commits;
 mod damage;
+mod direct;
 mod exactly_once;
 mod leases;
 mod loads;

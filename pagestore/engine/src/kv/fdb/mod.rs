@@ -28,6 +28,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// versions for 5 s; what is asked for must arrive within the rest.
 const RECENT: Duration = Duration::from_secs(2);
 
+/// Up to this age a commit is checked from its read version on.
+const YOUNG: Duration = Duration::from_secs(4);
+
+/// By how much read versions grow (`VERSIONS_PER_SECOND`).
+const VERSIONS_PER_SECOND: u64 = 1_000_000;
+
 /// Most bytes of a key (<https://apple.github.io/foundationdb/known-limitations.html>).
 const KEY_BYTES: usize = 10_000;
 
@@ -141,6 +147,15 @@ impl Store {
         }
     }
 
+    /// Whether a read version is young, by what is known of later ones.
+    fn is_young(&self, read_version: u64) -> bool {
+        let Some(recent) = *self.recent.lock() else {
+            return false;
+        };
+        let behind = recent.read_version.saturating_sub(read_version) / VERSIONS_PER_SECOND;
+        Duration::from_secs(behind) + recent.asked.elapsed() < YOUNG
+    }
+
     /// A read version that is young, and not below this one.
     fn recent(&self, at_least: u64) -> Option<u64> {
         let recent = (*self.recent.lock())?;
@@ -171,6 +186,10 @@ impl Kv for FdbKv {
             Some(read_version) => self.begin_at(read_version),
             None => self.begin(),
         }
+    }
+
+    fn is_young(&self, read_version: u64) -> bool {
+        self.0.is_young(read_version)
     }
 
     fn suspend(&self) {

@@ -146,6 +146,10 @@ impl Kv for MemoryKv {
         ))
     }
 
+    fn is_young(&self, read_version: u64) -> bool {
+        self.0.versions.lock().is_young(read_version, self.0.now())
+    }
+
     fn suspend(&self) {
         self.0.gate.suspend();
     }

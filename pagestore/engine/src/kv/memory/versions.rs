@@ -53,6 +53,12 @@ impl Versions {
         self.newest
     }
 
+    /// Whether a version will be within the window for a while.
+    pub(super) fn is_young(&mut self, version: u64, now: u64) -> bool {
+        let newest = self.read_version(now);
+        newest.saturating_sub(version) < self.window / 5 * 4
+    }
+
     fn check_age(&mut self, version: u64, now: u64) -> Result<(), KvError> {
         let newest = self.read_version(now);
         if version > newest || newest - version > self.window {

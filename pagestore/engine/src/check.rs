@@ -1,0 +1,133 @@
+//! What a commit looks at before it writes: commits of others, its own, and the lease.
+
+use verso_pagestore::{
+    CommitError, CommitId, CommitRecord, CommitRequest, Conflict, DatabaseId, PageNumber,
+    Participant, RoaringBitmap, Snapshot, Version,
+};
+
+use crate::kv::{Isolation, Kv, KvTransaction, RangeQuery, RunError};
+use crate::{Engine, conflict, keys};
+
+/// So many commit records are in memory at a time.
+const COMMITS_AT_ONCE: usize = 1000;
+
+impl<K: Kv> Engine<K> {
+    /// Whether the transaction may commit. The answer is the version that it made, if an
+    /// earlier attempt took effect.
+    pub(crate) fn check_all(
+        &self,
+        transaction: &mut K::Transaction,
+        request: &CommitRequest,
+    ) -> Result<Option<Version>, RunError<CommitError>> {
+        let mut conflicts = Vec::with_capacity(request.participants.len());
+        for participant in &request.participants {
+            match self.look_since(transaction, request.id, participant)? {
+                Past::Committed(version) => return Ok(Some(version)),
+                Past::Others(conflict) => conflicts.push(conflict),
+            }
+        }
+        for (participant, conflict) in request.participants.iter().zip(conflicts) {
+            if let Some(conflict) = conflict {
+                return Err(RunError::Abort(CommitError::Conflict(conflict)));
+            }
+            self.check_lease(transaction, participant)?;
+        }
+        Ok(None)
+    }
+
+    /// Refuses a commit while somebody else holds the lease. What only reads a database
+    /// makes nobody lose there, and so need not wait for its writer.
+    fn check_lease(
+        &self,
+        transaction: &mut K::Transaction,
+        participant: &Participant,
+    ) -> Result<(), RunError<CommitError>> {
+        if participant.lease.is_none() && participant.change.is_none() {
+            return Ok(());
+        }
+        let database = participant.snapshot.database;
+        let record = self.lease_record::<CommitError>(transaction, database)?;
+        match &participant.lease {
+            Some(lease) if record.is_held_as(lease) => Ok(()),
+            Some(_) => Err(RunError::Abort(CommitError::LeaseLost { database })),
+            None if record.is_held() => Err(RunError::Abort(CommitError::Leased { database })),
+            None => Ok(()),
+        }
+    }
+
+    /// Looks at what was committed since the snapshot, some commits at a time: there may be any
+    /// number of them.
+    fn look_since(
+        &self,
+        transaction: &mut K::Transaction,
+        id: CommitId,
+        participant: &Participant,
+    ) -> Result<Past, RunError<CommitError>> {
+        let Snapshot {
+            database,
+            mut version,
+            ..
+        } = participant.snapshot;
+        let reads = read_set(participant);
+        let mut conflict = None;
+        loop {
+            let query = RangeQuery::first(COMMITS_AT_ONCE, keys::log_after(database, version));
+            let commits = self.commits(transaction, &query)?;
+            if let Some(own) = commits.iter().find(|commit| commit.id == id) {
+                return Ok(Past::Committed(own.version));
+            }
+            conflict = conflict.or_else(|| first_conflict(database, &reads, &commits));
+            match commits.last() {
+                Some(last) if commits.len() == COMMITS_AT_ONCE => version = last.version,
+                _ => return Ok(Past::Others(conflict)),
+            }
+        }
+    }
+}
+
+/// What was committed to a database since a snapshot.
+enum Past {
+    /// This very commit, by an earlier attempt.
+    Committed(Version),
+    /// Commits of others, and the first that is in the way.
+    Others(Option<Conflict>),
+}
+
+fn first_conflict(
+    database: DatabaseId,
+    reads: &RoaringBitmap,
+    commits: &[CommitRecord],
+) -> Option<Conflict> {
+    let (page, winner) = conflict::find(commits, reads)?;
+    let page = PageNumber::new(page).unwrap_or(PageNumber::FIRST);
+    Some(Conflict {
+        database,
+        page,
+        winner,
+    })
+}
+
+/// An error if the database was removed, now or until this transaction commits.
+pub(crate) fn must_exist<T: KvTransaction>(
+    transaction: &mut T,
+    database: DatabaseId,
+) -> Result<(), RunError<CommitError>> {
+    let info = transaction.get(&keys::info(database), Isolation::Serializable)?;
+    match info {
+        Some(_) => Ok(()),
+        None => Err(RunError::Abort(CommitError::Removed { database })),
+    }
+}
+
+/// What a participant depends on: what it read, and if it changes something also what it
+/// overwrites, and page 1, of which the size of the database is a part.
+pub(crate) fn read_set(participant: &Participant) -> RoaringBitmap {
+    let mut reads = participant.reads.clone();
+    if let Some(change) = &participant.change {
+        reads.extend(change.writes.iter().map(|write| write.number.get()));
+        reads |= &change.staged;
+        reads.insert(PageNumber::FIRST.get());
+    }
+    reads.remove(0);
+    reads
+}
