@@ -238,14 +238,19 @@ impl Drop for SmallDisk {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_full_disk_is_full_to_sql_and_usable_once_there_is_room() {
-    let store = TestStore::new();
+    let store = TestStore::embedded();
     let Some(disk) = SmallDisk::mount(store.folder()) else {
         println!("skipped: mounting a small file system needs root");
         return;
     };
     let filler = disk.0.join("filler");
     std::fs::write(&filler, vec![0; 1 << 20]).unwrap();
-    let db = store.connect("app.db");
+    // The new disk hides what was written down beside the store.
+    let uri = format!(
+        "file:app.db?vfs=verso&store=sqlite:{}",
+        store.path().display()
+    );
+    let db = open(&uri).unwrap();
     db.execute_batch("CREATE TABLE t (b BLOB)").unwrap();
     let mut acknowledged = 0;
     let error = loop {

@@ -74,7 +74,7 @@ fn unwritten(snapshot: &Snapshot, change: &Change, written: &RoaringBitmap) -> O
 
 #[cfg(test)]
 mod tests {
-    use verso_pagestore::{PageCount, PageSize};
+    use verso_pagestore::{CommitId, DatabaseId, PageCount, PageSize, Version};
 
     use super::*;
 
@@ -85,6 +85,7 @@ mod tests {
             version: Version::from_commit(1, 0),
             commit: CommitId::from_bytes([0; 16]),
             read_version: 0,
+            is_lease_free: false,
             page_size: Some(page_size),
             page_count: PageCount::new(kept),
         };

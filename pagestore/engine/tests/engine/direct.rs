@@ -29,7 +29,7 @@ fn attempts(something: impl FnOnce()) -> BTreeMap<String, u64> {
     metrics::with_local_recorder(&recorder, something);
     let counted = recorder.snapshotter().snapshot().into_vec();
     let attempts = counted.into_iter().filter_map(|(key, _, _, value)| {
-        let labels: Vec<_> = key.key().labels().map(|label| label.value()).collect();
+        let labels: Vec<_> = key.key().labels().map(metrics::Label::value).collect();
         let DebugValue::Counter(count) = value else {
             return None;
         };

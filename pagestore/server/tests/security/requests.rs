@@ -27,6 +27,7 @@ pub(crate) fn snapshot(database: u64) -> proto::Snapshot {
         read_version: 0,
         page_size: 512,
         page_count: 1,
+        lease_free: false,
     }
 }
 
