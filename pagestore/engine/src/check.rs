@@ -48,7 +48,7 @@ impl<K: Kv> Engine<K> {
         let database = participant.snapshot.database;
         let record = self.lease_record::<CommitError>(transaction, database)?;
         match &participant.lease {
-            Some(lease) if record.is_held_as(lease) => Ok(()),
+            Some(lease) if record.is_held_as(lease) && record.publishing().is_none() => Ok(()),
             Some(_) => Err(RunError::Abort(CommitError::LeaseLost { database })),
             None if record.is_held() => Err(RunError::Abort(CommitError::Leased { database })),
             None => Ok(()),
@@ -57,7 +57,7 @@ impl<K: Kv> Engine<K> {
 
     /// Looks at what was committed since the snapshot, some commits at a time: there may be any
     /// number of them.
-    fn look_since(
+    pub(crate) fn look_since(
         &self,
         transaction: &mut K::Transaction,
         id: CommitId,
@@ -86,7 +86,7 @@ impl<K: Kv> Engine<K> {
 }
 
 /// What was committed to a database since a snapshot.
-enum Past {
+pub(crate) enum Past {
     /// This very commit, by an earlier attempt.
     Committed(Version),
     /// Commits of others, and the first that is in the way.

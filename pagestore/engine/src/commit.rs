@@ -31,6 +31,24 @@ impl<K: Kv> Engine<K> {
             let reason = "it changes no database".into();
             return Err(CommitError::Invalid { reason });
         }
+        let result = if self.is_large(request) {
+            self.publish(request)
+        } else {
+            self.commit_at_once(request)
+        };
+        // It will never be, and nobody will ask for its pages.
+        if let Err(
+            CommitError::Conflict(_) | CommitError::LeaseLost { .. } | CommitError::TooLarge { .. },
+        ) = &result
+            && has_staged(request)
+        {
+            self.abandon(request);
+        }
+        result
+    }
+
+    /// A commit in one key-value transaction.
+    fn commit_at_once(&self, request: &CommitRequest) -> Result<CommitOutcome, CommitError> {
         let mut unknown = None;
         let mut direct = self.direct_version(request);
         let result = attempts(|| {
@@ -65,13 +83,8 @@ impl<K: Kv> Engine<K> {
     /// Since then nobody has taken a lease, removed a database, or written a page of the read set,
     /// or else it is a conflict. That goes for earlier attempts at this commit, too.
     fn direct_version(&self, request: &CommitRequest) -> Option<u64> {
-        let is_simple = |part: &Participant| {
-            let has_staged = |change: &Change| !change.staged.is_empty();
-            part.snapshot.is_lease_free
-                && part.lease.is_none()
-                && !part.change.as_ref().is_some_and(has_staged)
-        };
-        if !request.participants.iter().all(is_simple) {
+        let is_simple = |part: &Participant| part.snapshot.is_lease_free && part.lease.is_none();
+        if has_staged(request) || !request.participants.iter().all(is_simple) {
             return None;
         }
         let versions = request.participants.iter();
@@ -163,18 +176,28 @@ impl<K: Kv> Engine<K> {
             let limit = self.kv.limits().transaction_bytes;
             pages |= unstage(transaction, id, database, change, limit)?;
         }
-        let commit = log::encode_commit(
-            (self.clock)(),
-            id,
-            Some(change.page_size),
-            change.page_count,
-            &pages,
-        );
+        let commit = self.commit_record(id, change, &pages);
         transaction.set_versionstamped(&keys::log_prefix(database), &commit);
         Ok(())
     }
 
-    fn commit_error(&self, error: KvError, unknown: Option<String>) -> CommitError {
+    /// The stored form of a commit record.
+    pub(crate) fn commit_record(
+        &self,
+        id: CommitId,
+        change: &Change,
+        pages: &RoaringBitmap,
+    ) -> Vec<u8> {
+        log::encode_commit(
+            (self.clock)(),
+            id,
+            Some(change.page_size),
+            change.page_count,
+            &conflict::coarse(pages),
+        )
+    }
+
+    pub(crate) fn commit_error(&self, error: KvError, unknown: Option<String>) -> CommitError {
         match (error, unknown) {
             (_, Some(reason)) => CommitError::Unknown { reason },
             (KvError::TooLarge { bytes, limit }, None) => CommitError::TooLarge {
@@ -184,6 +207,15 @@ impl<K: Kv> Engine<K> {
             (error, None) => self.store_error(error).into(),
         }
     }
+}
+
+/// Whether pages of the commit were sent ahead of it.
+fn has_staged(request: &CommitRequest) -> bool {
+    let mut changes = request
+        .participants
+        .iter()
+        .filter_map(|part| part.change.as_ref());
+    changes.any(|change| !change.staged.is_empty())
 }
 
 /// Page contents as they are stored: page 1 without its volatile fields.
@@ -198,7 +230,11 @@ pub(crate) fn stored(write: &PageWrite) -> Bytes {
 
 /// Adds the pages that must stay unchanged until this transaction commits, and what makes two
 /// attempts at one commit exclude each other.
-fn guard<T: KvTransaction>(transaction: &mut T, id: CommitId, participant: &Participant) {
+pub(crate) fn guard<T: KvTransaction>(
+    transaction: &mut T,
+    id: CommitId,
+    participant: &Participant,
+) {
     let database = participant.snapshot.database;
     for range in conflict::ranges(&read_set(participant), MOST_CONFLICT_RANGES) {
         let page = |number| PageNumber::new(number).unwrap_or(PageNumber::FIRST);

@@ -32,6 +32,27 @@ pub(crate) fn ranges(pages: &RoaringBitmap, most: usize) -> Vec<RangeInclusive<u
     ranges
 }
 
+/// Most bytes of a stored set of pages: what every store takes as a value, with room beside it.
+const MOST_BYTES: usize = 64 << 10;
+
+/// So many runs of pages fit.
+const MOST_RUNS: usize = MOST_BYTES / 8;
+
+/// The set in few bytes: if it needs more, with the pages of its smallest gaps.
+pub(crate) fn coarse(pages: &RoaringBitmap) -> RoaringBitmap {
+    let mut exact = pages.clone();
+    exact.optimize();
+    if exact.serialized_size() <= MOST_BYTES {
+        return exact;
+    }
+    let mut coarse = RoaringBitmap::new();
+    for range in ranges(pages, MOST_RUNS) {
+        coarse.insert_range(range);
+    }
+    coarse.optimize();
+    coarse
+}
+
 /// Pages that are not in a set, between two that are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Gap {

@@ -20,6 +20,7 @@ const LEASE: u8 = b'w';
 const QUEUE: u8 = b'q';
 const COMMIT: u8 = b'x';
 const STAGE: u8 = b's';
+const PUBLICATION: u8 = b'u';
 const OWN_NAME: u8 = b'n';
 
 /// The format version of the store.
@@ -103,6 +104,27 @@ pub(crate) fn staged_page(id: DatabaseId, commit: CommitId, page: PageNumber) ->
     [prefix.as_slice(), &page.get().to_be_bytes()].concat()
 }
 
+/// Pages from `first` to `last` that were staged for a commit.
+pub(crate) fn staged_pages(
+    id: DatabaseId,
+    commit: CommitId,
+    first: PageNumber,
+    last: PageNumber,
+) -> KeyRange {
+    let last = staged_page(id, commit, last);
+    KeyRange::new(staged_page(id, commit, first), KeyRange::single(&last).end)
+}
+
+/// The page in the key of a staged page.
+pub(crate) fn staged_position(key: &[u8]) -> Option<PageNumber> {
+    PageNumber::new(u32::from_be_bytes(*key.last_chunk()?))
+}
+
+/// The pages of a commit that is published in steps.
+pub(crate) fn publication(id: DatabaseId) -> Vec<u8> {
+    in_database(id, &[PUBLICATION])
+}
+
 fn stage_prefix(id: DatabaseId, commit: CommitId) -> Vec<u8> {
     in_database(id, &[&[STAGE], commit.as_bytes().as_slice()].concat())
 }
@@ -159,6 +181,13 @@ pub(crate) fn page_until(id: DatabaseId, page: PageNumber, version: Version) -> 
     let prefix = page_prefix(id, page);
     let last = [prefix.as_slice(), version.as_bytes()].concat();
     KeyRange::new(prefix, KeyRange::single(&last).end)
+}
+
+/// The records of one page of versions above `after`.
+pub(crate) fn page_after(id: DatabaseId, page: PageNumber, after: Version) -> KeyRange {
+    let prefix = page_prefix(id, page);
+    let record = [prefix.as_slice(), after.as_bytes()].concat();
+    KeyRange::new(KeyRange::single(&record).end, KeyRange::prefix(&prefix).end)
 }
 
 /// All records of pages from `first` to `last`.

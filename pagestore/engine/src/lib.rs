@@ -8,6 +8,7 @@ pub mod kv;
 
 mod catalogue;
 mod check;
+mod clean;
 mod commit;
 mod conflict;
 mod counts;
@@ -17,6 +18,7 @@ mod lease;
 mod load;
 mod log;
 mod open;
+mod publish;
 mod read;
 mod record;
 mod stage;

@@ -1,11 +1,14 @@
 //! Versions, conflicts, and what a snapshot sees.
 
+use verso_engine::kv::memory::{MemoryKv, MemoryOptions};
 use verso_pagestore::{
-    Changes, CommitError, CommitId, PageSize, PageStore, Participant, Since, Version, header,
+    Changes, CommitError, CommitId, PageSize, PageStore, PageWrite, Participant, Since, Version,
+    header,
 };
 
 use crate::support::{
-    commit, content, create, filled, memory, name, newest, page, participant, reader, request,
+    commit, content, create, engine_over, filled, memory, name, newest, page, participant, reader,
+    request,
 };
 
 #[test]
@@ -208,8 +211,7 @@ fn requests_that_contradict_themselves_change_nothing() {
 }
 
 #[test]
-fn a_commit_over_the_stores_limit_says_so() {
-    use verso_pagestore::PageStore;
+fn a_commit_over_the_stores_limit_is_taken() {
     let store = memory();
     let base = create(&store, "a", 1);
     let size = PageSize::MAX;
@@ -217,16 +219,35 @@ fn a_commit_over_the_stores_limit_says_so() {
     let change = part.change.as_mut().unwrap();
     change.page_size = size;
     change.writes = (1..=200_u32)
-        .map(|number| verso_pagestore::PageWrite {
+        .map(|number| PageWrite {
             number: page(number),
             page: noise(number, size.length()).into(),
         })
         .collect();
-    let result = store.commit(&request(vec![part]));
-    assert!(
-        matches!(result, Err(CommitError::TooLarge { .. })),
-        "{result:?}"
-    );
+    let writes = change.writes.clone();
+    store.commit(&request(vec![part])).unwrap();
+    let pages: Vec<_> = writes.iter().map(|write| write.number).collect();
+    let read = store.read(&newest(&store, "a"), &pages).unwrap();
+    for (write, read) in writes.iter().zip(read).skip(1) {
+        assert!(write.page == read.page, "page {}", write.number);
+    }
+}
+
+#[test]
+fn a_page_over_the_stores_limit_says_so() {
+    let mut options = MemoryOptions::default();
+    options.limits.transaction_bytes = 20_000;
+    let store = engine_over(MemoryKv::new(options));
+    let base = create(&store, "a", 1);
+    let mut part = participant(base, &[], &[], 1);
+    let change = part.change.as_mut().unwrap();
+    change.page_size = PageSize::MAX;
+    change.writes = vec![PageWrite {
+        number: page(1),
+        page: noise(1, PageSize::MAX.length()).into(),
+    }];
+    let refused = store.commit(&request(vec![part])).unwrap_err();
+    assert!(matches!(refused, CommitError::TooLarge { .. }), "{refused}");
     assert_eq!(content(&store, &newest(&store, "a")), [1]);
 }
 

@@ -11,5 +11,6 @@ mod exactly_once;
 mod leases;
 mod loads;
 mod moments;
+mod publishing;
 mod stages;
 mod support;

@@ -1,10 +1,9 @@
 //! Staged pages: part of a commit that was sent ahead of it.
 
-use verso_engine::kv::memory::{MemoryKv, MemoryOptions};
 use verso_pagestore::{CommitError, CommitRequest, PageStore, PageWrite, Participant, Snapshot};
 
 use crate::support::{
-    commit, content, create, engine_over, filled, memory, name, newest, page, participant, request,
+    commit, content, create, filled, memory, name, newest, page, participant, request,
 };
 
 fn written(writes: &[(u32, u8)]) -> Vec<PageWrite> {
@@ -95,27 +94,26 @@ fn what_is_not_staged_as_it_should_be_is_refused() {
 }
 
 #[test]
-fn a_stage_that_is_too_large_is_refused_before_it_is_read() {
-    let mut options = MemoryOptions::default();
-    options.limits.transaction_bytes = 100_000;
-    let store = engine_over(MemoryKv::new(options));
-    let base = create(&store, "a", 1);
-    let numbers: Vec<u32> = (2..=300).collect();
-    let request = staged(base, &[], &numbers, 300);
-    for number in &numbers {
-        // Noise, which does not get smaller.
-        let noise = (0..128_u32)
-            .flat_map(|word| (word.wrapping_mul(0x9E37_79B9) ^ (number << 7)).to_be_bytes());
-        let write = PageWrite {
-            number: page(*number),
-            page: noise.collect::<Vec<u8>>().into(),
-        };
-        store.stage(request.id, base.database, &[write]).unwrap();
-    }
-    let Err(CommitError::TooLarge { bytes, limit }) = store.commit(&request) else {
-        panic!("it is too large");
+fn what_was_staged_for_a_commit_that_lost_is_removed() {
+    let store = memory();
+    let base = create(&store, "a", 3);
+    let request = staged(base, &[], &[2], 3);
+    let stage = || store.stage(request.id, base.database, &written(&[(2, 20)]));
+    stage().unwrap();
+    commit(&store, base, &[], &[(3, 9)], 3).unwrap();
+    store
+        .commit(&request)
+        .expect("page 3 is not of its concern");
+    stage().unwrap();
+    let lost = staged(base, &[], &[3], 3);
+    store
+        .stage(lost.id, base.database, &written(&[(3, 30)]))
+        .unwrap();
+    assert!(matches!(store.commit(&lost), Err(CommitError::Conflict(_))));
+    // It has to be staged again, for whatever reason somebody asks.
+    let fresh = CommitRequest {
+        id: lost.id,
+        ..staged(newest(&store, "a"), &[], &[3], 3)
     };
-    assert_eq!(limit, 100_000);
-    assert!(bytes < 101_000, "{bytes} bytes were read");
-    assert_eq!(newest(&store, "a").version, base.version);
+    assert!(invalid(store.commit(&fresh)).contains("was not staged"));
 }

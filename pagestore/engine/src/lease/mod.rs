@@ -3,108 +3,54 @@
 //! One record says who holds it. Each request is one key-value transaction that reads the
 //! record, so two clients never both think that they hold it.
 
-use std::time::Duration;
+mod record;
 
 use verso_pagestore::{
-    DatabaseId, Durability, Lease, LeaseAnswer, LeaseError, LeaseId, LeaseRequest, LeaseView,
+    CommitError, DatabaseId, Durability, Lease, LeaseAnswer, LeaseError, LeaseRequest, LeaseView,
     StoreError, Ticket,
 };
 
+use crate::clean::Afterwards;
 use crate::kv::{Isolation, Kv, KvTransaction, RangeQuery, RunError, run};
-use crate::log::DecodeError;
+use crate::publish::Halt;
 use crate::{Engine, keys};
+
+pub(crate) use record::{LeaseRecord, Publishing};
+
+use record::Holding;
 
 /// Nobody needs a lease that survives a power loss: its holder does not.
 const DURABILITY: Durability = Durability::Normal;
 
-const LEASE: u8 = 1;
-const LENGTH: usize = 37;
-
-/// Who holds a lease, and with what time to live.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Holding {
-    id: LeaseId,
-    time_to_live: Duration,
-}
-
-/// The stored form of a lease. A lease that nobody has ever held has no record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct LeaseRecord {
-    epoch: u64,
-    beat: u64,
-    holding: Option<Holding>,
-}
-
-impl LeaseRecord {
-    /// Whether this holding of the lease goes on.
-    pub(crate) fn is_held_as(&self, lease: &Lease) -> bool {
-        let is_same = |holding: Holding| holding.id == lease.id;
-        self.holding.is_some_and(is_same) && self.epoch == lease.epoch
-    }
-
-    pub(crate) const fn is_held(&self) -> bool {
-        self.holding.is_some()
-    }
-
-    /// The record after its holder gave it back.
-    pub(crate) const fn released(self) -> Self {
-        Self {
-            holding: None,
-            ..self
-        }
-    }
-
-    const fn taken(self, holding: Holding) -> Self {
-        Self {
-            epoch: self.epoch + 1,
-            beat: 0,
-            holding: Some(holding),
-        }
-    }
-
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(LENGTH);
-        bytes.push(LEASE);
-        bytes.extend_from_slice(&self.epoch.to_be_bytes());
-        bytes.extend_from_slice(&self.beat.to_be_bytes());
-        if let Some(Holding { id, time_to_live }) = &self.holding {
-            let milliseconds = u32::try_from(time_to_live.as_millis()).unwrap_or(u32::MAX);
-            bytes.extend_from_slice(&milliseconds.to_be_bytes());
-            bytes.extend_from_slice(id.as_bytes());
-        }
-        bytes
-    }
-
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let error = || DecodeError("a writer lease has an unknown form");
-        let rest = bytes.strip_prefix(&[LEASE]).ok_or_else(error)?;
-        let (epoch, rest) = rest.split_first_chunk().ok_or_else(error)?;
-        let (beat, rest) = rest.split_first_chunk().ok_or_else(error)?;
-        let holding = if rest.is_empty() {
-            None
-        } else {
-            let (milliseconds, id) = rest.split_first_chunk().ok_or_else(error)?;
-            Some(Holding {
-                id: LeaseId::from_bytes(id.try_into().map_err(|_| error())?),
-                time_to_live: Duration::from_millis(u32::from_be_bytes(*milliseconds).into()),
-            })
-        };
-        Ok(Self {
-            epoch: u64::from_be_bytes(*epoch),
-            beat: u64::from_be_bytes(*beat),
-            holding,
-        })
-    }
-}
-
 impl<K: Kv> Engine<K> {
     pub(crate) fn ask_for_lease(&self, request: &LeaseRequest) -> Result<LeaseAnswer, LeaseError> {
+        let database = request.database;
+        loop {
+            let (answer, left) = self.ask_once(request)?;
+            let Some(left) = left else {
+                return Ok(answer);
+            };
+            match self.clean(database, left, Afterwards::Keep) {
+                Ok(()) => return Ok(answer),
+                // Then the record says something else now.
+                Err(Halt::Superseded) => {}
+                Err(Halt::Refused(CommitError::Store(error))) => return Err(error.into()),
+                Err(Halt::Refused(_)) => return Err(LeaseError::Lost { database }),
+            }
+        }
+    }
+
+    /// The answer, and what the new holder must remove before.
+    fn ask_once(
+        &self,
+        request: &LeaseRequest,
+    ) -> Result<(LeaseAnswer, Option<Publishing>), LeaseError> {
         let result = run(&self.kv, DURABILITY, |transaction| {
             self.try_lease(transaction, request)
         });
         // A client that had no place in the queue got one by this very transaction.
         let answer = result.map(|(answer, committed)| match answer {
-            Attempt::Granted(lease) => LeaseAnswer::Granted(lease),
+            Attempt::Granted { lease, left } => (LeaseAnswer::Granted(lease), left),
             Attempt::Waiting {
                 ticket,
                 ahead,
@@ -114,11 +60,12 @@ impl<K: Kv> Engine<K> {
                 let ticket = ticket
                     .or_else(made)
                     .expect("a wait without a ticket makes one");
-                LeaseAnswer::Waiting {
+                let waiting = LeaseAnswer::Waiting {
                     ticket,
                     ahead,
                     view,
-                }
+                };
+                (waiting, None)
             }
         });
         self.finish(answer)
@@ -132,19 +79,18 @@ impl<K: Kv> Engine<K> {
         let database = request.database;
         let record = self.lease_record::<LeaseError>(transaction, database)?;
         let id = request.id;
-        let granted = |epoch| {
-            Ok(Attempt::Granted(Lease {
+        let granted = |record: LeaseRecord| {
+            let lease = Lease {
                 database,
-                epoch,
+                epoch: record.epoch,
                 id,
-            }))
+            };
+            let left = record.removing();
+            Ok(Attempt::Granted { lease, left })
         };
-        if record
-            .holding
-            .is_some_and(|holding| holding.id == request.id)
-        {
+        if record.is_held_by(id) {
             // An earlier request, whose answer was lost, took effect.
-            return granted(record.epoch);
+            return granted(record);
         }
         let queue = head_of_queue(transaction, database)?;
         let first = queue.first().copied();
@@ -175,12 +121,9 @@ impl<K: Kv> Engine<K> {
         for gone in [ticket, missed].into_iter().flatten() {
             transaction.clear(&keys::ticket(database, gone));
         }
-        let taken = record.taken(Holding {
-            id: request.id,
-            time_to_live: request.time_to_live,
-        });
+        let taken = record.taken(Holding::new(id, request.time_to_live));
         transaction.set(&keys::lease(database), &taken.encode());
-        granted(taken.epoch)
+        granted(taken)
     }
 
     pub(crate) fn move_beat(&self, lease: &Lease) -> Result<(), LeaseError> {
@@ -190,9 +133,7 @@ impl<K: Kv> Engine<K> {
             if !record.is_held_as(lease) {
                 return Err(RunError::Abort(LeaseError::Lost { database }));
             }
-            let beat = record.beat.wrapping_add(1);
-            let renewed = LeaseRecord { beat, ..record };
-            transaction.set(&keys::lease(database), &renewed.encode());
+            transaction.set(&keys::lease(database), &record.beaten().encode());
             Ok(())
         });
         self.finish(result.map(|((), _)| ()))
@@ -202,12 +143,23 @@ impl<K: Kv> Engine<K> {
         let database = lease.database;
         let result = run(&self.kv, DURABILITY, |transaction| {
             let record = self.lease_record::<LeaseError>(transaction, database)?;
-            if record.is_held_as(lease) {
-                transaction.set(&keys::lease(database), &record.released().encode());
+            if !record.is_held_as(lease) {
+                return Ok(None);
             }
-            Ok(())
+            let given_up = record.gives_up();
+            let left = given_up.removing();
+            let record = left.map_or(record.released(), |_| given_up);
+            transaction.set(&keys::lease(database), &record.encode());
+            Ok::<_, RunError<LeaseError>>(left)
         });
-        self.finish(result.map(|((), _)| ()))
+        let Some(left) = self.finish(result.map(|(left, _)| left))? else {
+            return Ok(());
+        };
+        match self.clean(database, left, Afterwards::Release) {
+            Err(Halt::Refused(CommitError::Store(error))) => Err(error.into()),
+            // Somebody else removes it, or nothing is left.
+            Ok(()) | Err(Halt::Superseded | Halt::Refused(_)) => Ok(()),
+        }
     }
 
     pub(crate) fn clear_ticket(
@@ -244,7 +196,11 @@ impl<K: Kv> Engine<K> {
 
 /// What one request came to.
 enum Attempt {
-    Granted(Lease),
+    Granted {
+        lease: Lease,
+        /// What a publication left, to be removed first.
+        left: Option<Publishing>,
+    },
     Waiting {
         /// The ticket that the client has already.
         ticket: Option<Ticket>,
@@ -288,47 +244,5 @@ fn obstacle(record: &LeaseRecord, before: Option<Ticket>) -> Option<LeaseView> {
             time_to_live,
         }),
         None => before.map(|first| LeaseView::Free { epoch, first }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn golden_bytes() {
-        let free = LeaseRecord {
-            epoch: 0x0102,
-            beat: 3,
-            holding: None,
-        };
-        let bytes = b"\x01\0\0\0\0\0\0\x01\x02\0\0\0\0\0\0\0\x03";
-        assert_eq!(free.encode(), bytes);
-        assert_eq!(LeaseRecord::decode(bytes), Ok(free));
-        let held = LeaseRecord {
-            holding: Some(Holding {
-                id: LeaseId::from_bytes([7; 16]),
-                time_to_live: Duration::from_secs(5),
-            }),
-            ..free
-        };
-        let bytes = [bytes.as_slice(), b"\0\0\x13\x88", &[7; 16]].concat();
-        assert_eq!(held.encode(), bytes);
-        assert_eq!(bytes.len(), LENGTH);
-        assert_eq!(LeaseRecord::decode(&bytes), Ok(held));
-    }
-
-    #[test]
-    fn cut_and_foreign_bytes_are_errors() {
-        let held = LeaseRecord::default().taken(Holding {
-            id: LeaseId::from_bytes([7; 16]),
-            time_to_live: Duration::from_secs(5),
-        });
-        let bytes = held.encode();
-        for length in (0..LENGTH).filter(|length| *length != 17) {
-            assert!(LeaseRecord::decode(&bytes[..length]).is_err(), "{length}");
-        }
-        assert!(LeaseRecord::decode(&[bytes.as_slice(), &[0]].concat()).is_err());
-        assert!(LeaseRecord::decode(&[&[2], &bytes[1..]].concat()).is_err());
     }
 }

@@ -1,0 +1,381 @@
+//! Commits larger than one key-value transaction, in steps.
+//!
+//! All pages are staged first. Then one transaction checks for conflicts and says in the lease of
+//! each database that this commit is being published: from there on nobody else commits to them.
+//! Further ones make page records of the staged pages, which no reader sees yet: their versions
+//! are above the head. The last one writes the commit records, and gives the leases back. Whoever
+//! takes over the lease of a publication that has come to a halt removes what it left (`clean`).
+
+use verso_pagestore::{
+    Change, CommitError, CommitId, CommitOutcome, CommitRequest, DatabaseId, Durability, LeaseId,
+    PageNumber, Participant, RoaringBitmap, StoreError, Version,
+};
+
+use crate::check::{Past, must_exist};
+use crate::commit::guard;
+use crate::kv::{Isolation, Kv, KvError, KvTransaction, RangeQuery, RunError, attempts, run};
+use crate::lease::{LeaseRecord, Publishing};
+use crate::{Engine, conflict, keys, record};
+
+/// Beyond so many bytes a commit is published in steps, even if the store takes more at once.
+const MOST_AT_ONCE: usize = 64 << 20;
+
+/// Most bytes of a step.
+const STEP: usize = 8 << 20;
+
+/// What a page takes in a transaction beside its content: keys, and conflict ranges.
+const PAGE_OVERHEAD: usize = 256;
+
+/// How often a publication that was interrupted by another attempt at the same commit is begun
+/// again.
+const ROUNDS: usize = 10;
+
+/// Why a publication ended without its commit.
+#[derive(Debug)]
+pub(crate) enum Halt {
+    Refused(CommitError),
+    /// Somebody else has taken the lease, or the publication, over.
+    Superseded,
+}
+
+impl From<StoreError> for Halt {
+    fn from(error: StoreError) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+pub(crate) type Step<T> = Result<T, RunError<Halt>>;
+
+fn refused(error: CommitError) -> RunError<Halt> {
+    RunError::Abort(Halt::Refused(error))
+}
+
+/// Turns what the checks of every commit say into what ends a publication.
+fn halted(error: RunError<CommitError>) -> RunError<Halt> {
+    match error {
+        RunError::Kv(error) => RunError::Kv(error),
+        RunError::Abort(refusal) => refused(refusal),
+    }
+}
+
+/// One database's part in a publication.
+pub(crate) struct Part<'a> {
+    change: &'a Change,
+    /// Pages that the database has after the commit.
+    pages: RoaringBitmap,
+    database: DatabaseId,
+    publishing: Publishing,
+}
+
+/// How the first step ended.
+enum Opened<'a> {
+    /// An earlier attempt had taken effect.
+    Committed(CommitOutcome),
+    Parts(Vec<Part<'a>>),
+}
+
+impl<K: Kv> Engine<K> {
+    /// Whether a commit is published in steps.
+    pub(crate) fn is_large(&self, request: &CommitRequest) -> bool {
+        let changes = request
+            .participants
+            .iter()
+            .filter_map(|part| part.change.as_ref());
+        let bytes = changes.map(|change| {
+            let pages = change.staged.len() + change.writes.len() as u64;
+            pages.saturating_mul((change.page_size.length() + PAGE_OVERHEAD) as u64)
+        });
+        let most = MOST_AT_ONCE.min(self.kv.limits().transaction_bytes / 2);
+        bytes.fold(0, u64::saturating_add) > most as u64
+    }
+
+    pub(crate) fn publish(&self, request: &CommitRequest) -> Result<CommitOutcome, CommitError> {
+        for participant in &request.participants {
+            if let Some(change) = &participant.change {
+                let database = participant.snapshot.database;
+                for writes in change.writes.chunks(self.pages_per_step(change)) {
+                    self.stage_pages(request.id, database, writes)?;
+                }
+            }
+        }
+        for _ in 0..ROUNDS {
+            match self.publish_round(request) {
+                Ok(outcome) => return Ok(outcome),
+                Err(Halt::Refused(refusal)) => return Err(refusal),
+                Err(Halt::Superseded) => {}
+            }
+        }
+        let reason = "other attempts at this commit interrupted it every time".to_owned();
+        Err(StoreError::Busy {
+            store: self.url.clone(),
+            reason,
+        }
+        .into())
+    }
+
+    fn publish_round(&self, request: &CommitRequest) -> Result<CommitOutcome, Halt> {
+        let parts = match self.open_publication(request)? {
+            Opened::Committed(outcome) => return Ok(outcome),
+            Opened::Parts(parts) => parts,
+        };
+        for part in &parts {
+            self.publish_pages(request.id, part)?;
+        }
+        self.conclude(request, &parts)
+    }
+
+    /// The first step: checks the transaction, and keeps everybody else from committing.
+    fn open_publication<'a>(&self, request: &'a CommitRequest) -> Result<Opened<'a>, Halt> {
+        let result = run(&self.kv, Durability::Off, |transaction| {
+            let mut parts = Vec::new();
+            for participant in &request.participants {
+                let past = self.look_since(transaction, request.id, participant);
+                match past.map_err(halted)? {
+                    Past::Committed(version) => {
+                        // An attempt after the one that took effect may have staged again.
+                        for participant in &request.participants {
+                            let database = participant.snapshot.database;
+                            transaction.clear_range(&keys::staged(database, request.id));
+                        }
+                        let read_version = transaction.read_version()?;
+                        return Ok(Opened::Committed(CommitOutcome {
+                            version,
+                            read_version,
+                        }));
+                    }
+                    Past::Others(Some(conflict)) => {
+                        return Err(refused(CommitError::Conflict(conflict)));
+                    }
+                    Past::Others(None) => {}
+                }
+                if let Some(change) = &participant.change {
+                    let part = self.open_part(transaction, request.id, participant, change)?;
+                    parts.push(part);
+                }
+                guard(transaction, request.id, participant);
+            }
+            Ok(Opened::Parts(parts))
+        });
+        self.finish_step(result.map(|(opened, _)| opened))
+    }
+
+    fn open_part<'a>(
+        &self,
+        transaction: &mut K::Transaction,
+        id: CommitId,
+        participant: &Participant,
+        change: &'a Change,
+    ) -> Step<Part<'a>> {
+        let database = participant.snapshot.database;
+        must_exist(transaction, database).map_err(halted)?;
+        let record = self.lease_record::<Halt>(transaction, database)?;
+        let record = claimed(&record, id, participant).map_err(refused)?;
+        let publishing = record
+            .publishing()
+            .ok_or(RunError::Abort(Halt::Superseded))?;
+        let mut pages = change.staged.clone();
+        pages.extend(change.writes.iter().map(|write| write.number.get()));
+        pages.remove_range(change.page_count.get().saturating_add(1)..);
+        transaction.set(&keys::lease(database), &record.encode());
+        let value = encode_pages(&pages);
+        transaction.set(&keys::publication(database), &value);
+        Ok(Part {
+            change,
+            pages,
+            database,
+            publishing,
+        })
+    }
+
+    /// The steps between: page records above the head.
+    fn publish_pages(&self, id: CommitId, part: &Part) -> Result<(), Halt> {
+        let mut pages = part.pages.iter().peekable();
+        while pages.peek().is_some() {
+            let most = self.pages_per_step(part.change);
+            let step: RoaringBitmap = pages.by_ref().take(most).collect();
+            let result = run(&self.kv, Durability::Off, |transaction| {
+                self.go_on(transaction, part.database, part.publishing)?;
+                self.publish_step(transaction, id, part, &step)
+            });
+            self.finish_step(result)?;
+        }
+        Ok(())
+    }
+
+    fn publish_step(
+        &self,
+        transaction: &mut K::Transaction,
+        id: CommitId,
+        part: &Part,
+        step: &RoaringBitmap,
+    ) -> Step<()> {
+        let database = part.database;
+        let page = |number| PageNumber::new(number).unwrap_or(PageNumber::FIRST);
+        let most = usize::try_from(step.len()).unwrap_or(1);
+        let runs = conflict::ranges(step, most);
+        let queries: Vec<_> = runs
+            .iter()
+            .map(|run| {
+                let range = keys::staged_pages(database, id, page(*run.start()), page(*run.end()));
+                RangeQuery::first(usize::MAX, range)
+            })
+            .collect();
+        let mut found = RoaringBitmap::new();
+        for (key, value) in transaction
+            .ranges(&queries, Isolation::Snapshot)?
+            .into_iter()
+            .flatten()
+        {
+            let Some(page) = keys::staged_position(&key) else {
+                continue;
+            };
+            let content = record::decode(&value);
+            if !content.is_ok_and(|page| page.len() == part.change.page_size.length()) {
+                let reason = format!("page {page} of database {database} was staged wrongly");
+                return Err(refused(CommitError::Invalid { reason }));
+            }
+            found.insert(page.get());
+            transaction.set_versionstamped(&keys::page_prefix(database, page), &value);
+        }
+        if *step != found {
+            // Whoever had taken the lease over in the meantime has removed them.
+            return Err(refused(CommitError::LeaseLost { database }));
+        }
+        Ok(())
+    }
+
+    /// The last step: all of it becomes visible.
+    fn conclude(&self, request: &CommitRequest, parts: &[Part]) -> Result<CommitOutcome, Halt> {
+        let mut unknown = None;
+        let result = attempts(|| {
+            let result = self.try_conclude(request, parts);
+            if let Err(RunError::Kv(KvError::CommitUnknown(reason))) = &result {
+                unknown = Some(reason.clone());
+            }
+            result
+        });
+        result.map_err(|error| match error {
+            RunError::Abort(halt) => halt,
+            RunError::Kv(error) => Halt::Refused(self.commit_error(error, unknown)),
+        })
+    }
+
+    fn try_conclude(&self, request: &CommitRequest, parts: &[Part]) -> Step<CommitOutcome> {
+        let mut transaction = self.kv.begin()?;
+        for participant in &request.participants {
+            let past = self.look_since(&mut transaction, request.id, participant);
+            match past.map_err(halted)? {
+                Past::Committed(version) => {
+                    let read_version = transaction.read_version()?;
+                    return Ok(CommitOutcome {
+                        version,
+                        read_version,
+                    });
+                }
+                // Of what is only read others may have made something new meanwhile.
+                Past::Others(Some(conflict)) if participant.change.is_none() => {
+                    return Err(refused(CommitError::Conflict(conflict)));
+                }
+                Past::Others(_) => {}
+            }
+            if participant.change.is_none() {
+                let database = participant.snapshot.database;
+                must_exist(&mut transaction, database).map_err(halted)?;
+            }
+            guard(&mut transaction, request.id, participant);
+        }
+        for part in parts {
+            let database = part.database;
+            let record = self.verified(&mut transaction, database, part.publishing)?;
+            transaction.set(&keys::lease(database), &record.released().encode());
+            transaction.clear(&keys::publication(database));
+            transaction.clear_range(&keys::staged(database, request.id));
+            let commit = self.commit_record(request.id, part.change, &part.pages);
+            transaction.set_versionstamped(&keys::log_prefix(database), &commit);
+        }
+        let committed = transaction.commit(request.durability)?;
+        Ok(CommitOutcome {
+            version: committed.versionstamp.unwrap_or(Version::MIN),
+            read_version: committed.read_version,
+        })
+    }
+
+    /// The lease record, if it still says that this is going on.
+    pub(crate) fn verified(
+        &self,
+        transaction: &mut K::Transaction,
+        database: DatabaseId,
+        publishing: Publishing,
+    ) -> Step<LeaseRecord> {
+        let record = self.lease_record::<Halt>(transaction, database)?;
+        if record.publishing() == Some(publishing) {
+            Ok(record)
+        } else {
+            Err(RunError::Abort(Halt::Superseded))
+        }
+    }
+
+    /// Shows those who wait that a publication goes on.
+    pub(crate) fn go_on(
+        &self,
+        transaction: &mut K::Transaction,
+        database: DatabaseId,
+        publishing: Publishing,
+    ) -> Step<()> {
+        let record = self.verified(transaction, database, publishing)?;
+        transaction.set(&keys::lease(database), &record.beaten().encode());
+        Ok(())
+    }
+
+    /// The result of a step that does not commit the transaction.
+    pub(crate) fn finish_step<T>(&self, result: Step<T>) -> Result<T, Halt> {
+        result.map_err(|error| match error {
+            RunError::Abort(halt) => halt,
+            RunError::Kv(error) => self.store_error(error).into(),
+        })
+    }
+
+    fn pages_per_step(&self, change: &Change) -> usize {
+        let bytes = STEP.min(self.kv.limits().transaction_bytes / 4);
+        (bytes / (change.page_size.length() + PAGE_OVERHEAD)).max(1)
+    }
+}
+
+/// The lease record of a database whose publication begins, or begins again.
+fn claimed(
+    record: &LeaseRecord,
+    id: CommitId,
+    participant: &Participant,
+) -> Result<LeaseRecord, CommitError> {
+    let database = participant.snapshot.database;
+    match &participant.lease {
+        Some(lease) if record.is_held_as(lease) && record.is_open_to(id) => {
+            Ok(record.publishes(id))
+        }
+        Some(_) => Err(CommitError::LeaseLost { database }),
+        None => {
+            let own = own_lease(id);
+            let is_free = !record.is_held() || record.is_held_by(own) && record.is_open_to(id);
+            if is_free {
+                Ok(record.taken_to_publish(own).publishes(id))
+            } else {
+                Err(CommitError::Leased { database })
+            }
+        }
+    }
+}
+
+/// The lease of a transaction that has none is named after its commit.
+pub(crate) const fn own_lease(id: CommitId) -> LeaseId {
+    LeaseId::from_bytes(*id.as_bytes())
+}
+
+/// The stored form of the pages of a publication: at least all of them, in few bytes.
+fn encode_pages(pages: &RoaringBitmap) -> Vec<u8> {
+    let pages = conflict::coarse(pages);
+    let mut bytes = Vec::with_capacity(pages.serialized_size());
+    pages
+        .serialize_into(&mut bytes)
+        .expect("writing to memory does not fail");
+    bytes
+}
