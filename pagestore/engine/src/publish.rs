@@ -149,8 +149,7 @@ impl<K: Kv> Engine<K> {
                     Past::Others(None) => {}
                 }
                 if let Some(change) = &participant.change {
-                    let part = self.open_part(transaction, request.id, participant, change)?;
-                    parts.push(part);
+                    parts.push(self.open_part(transaction, request.id, participant, change)?);
                 }
                 guard(transaction, request.id, participant);
             }
@@ -195,51 +194,9 @@ impl<K: Kv> Engine<K> {
             let step: RoaringBitmap = pages.by_ref().take(most).collect();
             let result = run(&self.kv, Durability::Off, |transaction| {
                 self.go_on(transaction, part.database, part.publishing)?;
-                self.publish_step(transaction, id, part, &step)
+                publish_step(transaction, id, part, &step)
             });
             self.finish_step(result)?;
-        }
-        Ok(())
-    }
-
-    fn publish_step(
-        &self,
-        transaction: &mut K::Transaction,
-        id: CommitId,
-        part: &Part,
-        step: &RoaringBitmap,
-    ) -> Step<()> {
-        let database = part.database;
-        let page = |number| PageNumber::new(number).unwrap_or(PageNumber::FIRST);
-        let most = usize::try_from(step.len()).unwrap_or(1);
-        let runs = conflict::ranges(step, most);
-        let queries: Vec<_> = runs
-            .iter()
-            .map(|run| {
-                let range = keys::staged_pages(database, id, page(*run.start()), page(*run.end()));
-                RangeQuery::first(usize::MAX, range)
-            })
-            .collect();
-        let mut found = RoaringBitmap::new();
-        for (key, value) in transaction
-            .ranges(&queries, Isolation::Snapshot)?
-            .into_iter()
-            .flatten()
-        {
-            let Some(page) = keys::staged_position(&key) else {
-                continue;
-            };
-            let content = record::decode(&value);
-            if !content.is_ok_and(|page| page.len() == part.change.page_size.length()) {
-                let reason = format!("page {page} of database {database} was staged wrongly");
-                return Err(refused(CommitError::Invalid { reason }));
-            }
-            found.insert(page.get());
-            transaction.set_versionstamped(&keys::page_prefix(database, page), &value);
-        }
-        if *step != found {
-            // Whoever had taken the lease over in the meantime has removed them.
-            return Err(refused(CommitError::LeaseLost { database }));
         }
         Ok(())
     }
@@ -331,7 +288,7 @@ impl<K: Kv> Engine<K> {
     pub(crate) fn finish_step<T>(&self, result: Step<T>) -> Result<T, Halt> {
         result.map_err(|error| match error {
             RunError::Abort(halt) => halt,
-            RunError::Kv(error) => self.store_error(error).into(),
+            RunError::Kv(error) => Halt::Refused(self.commit_error(error, None)),
         })
     }
 
@@ -339,6 +296,48 @@ impl<K: Kv> Engine<K> {
         let bytes = STEP.min(self.kv.limits().transaction_bytes / 4);
         (bytes / (change.page_size.length() + PAGE_OVERHEAD)).max(1)
     }
+}
+
+/// Makes page records of some staged pages.
+fn publish_step<T: KvTransaction>(
+    transaction: &mut T,
+    id: CommitId,
+    part: &Part,
+    step: &RoaringBitmap,
+) -> Step<()> {
+    let database = part.database;
+    let page = |number| PageNumber::new(number).unwrap_or(PageNumber::FIRST);
+    let most = usize::try_from(step.len()).unwrap_or(1);
+    let runs = conflict::ranges(step, most);
+    let queries: Vec<_> = runs
+        .iter()
+        .map(|run| {
+            let range = keys::staged_pages(database, id, page(*run.start()), page(*run.end()));
+            RangeQuery::first(usize::MAX, range)
+        })
+        .collect();
+    let mut found = RoaringBitmap::new();
+    for (key, value) in transaction
+        .ranges(&queries, Isolation::Snapshot)?
+        .into_iter()
+        .flatten()
+    {
+        let Some(page) = keys::staged_position(&key) else {
+            continue;
+        };
+        let content = record::decode(&value);
+        if !content.is_ok_and(|page| page.len() == part.change.page_size.length()) {
+            let reason = format!("page {page} of database {database} was staged wrongly");
+            return Err(refused(CommitError::Invalid { reason }));
+        }
+        found.insert(page.get());
+        transaction.set_versionstamped(&keys::page_prefix(database, page), &value);
+    }
+    if *step != found {
+        // Whoever had taken the lease over in the meantime has removed them.
+        return Err(refused(CommitError::LeaseLost { database }));
+    }
+    Ok(())
 }
 
 /// The lease record of a database whose publication begins, or begins again.

@@ -33,7 +33,10 @@ impl<K: Kv> Engine<K> {
             }
             Ok(())
         });
-        self.finish(result.map(|_| ()))
+        result.map(|_| ()).map_err(|error| match error {
+            RunError::Abort(refusal) => refusal,
+            RunError::Kv(error) => self.commit_error(error, None),
+        })
     }
 }
 

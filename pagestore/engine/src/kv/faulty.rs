@@ -1,6 +1,7 @@
 //! A store that fails on purpose, around any other: for tests.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -40,6 +41,23 @@ const RETRYABLE: [Fault; 4] = [
 pub struct Faulty<K> {
     inner: K,
     plan: Arc<Mutex<Plan>>,
+    others: Arc<Mutex<Others>>,
+}
+
+/// What happens between the reads of a transaction and its commit.
+#[derive(Default)]
+struct Others {
+    act: Option<Box<dyn FnMut(usize) + Send>>,
+    commits: usize,
+}
+
+impl fmt::Debug for Others {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Others")
+            .field("commits", &self.commits)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -70,6 +88,7 @@ impl<K: Kv> Faulty<K> {
         Self {
             inner,
             plan: Arc::new(Mutex::new(plan)),
+            others: Arc::default(),
         }
     }
 
@@ -77,6 +96,14 @@ impl<K: Kv> Faulty<K> {
     /// lets one pass.
     pub fn script(&self, faults: impl IntoIterator<Item = Option<Fault>>) {
         self.plan.lock().script.extend(faults);
+    }
+
+    /// Has others act before each commit from now on, told its number from 0 on.
+    pub fn before_commits(&self, act: impl FnMut(usize) + Send + 'static) {
+        *self.others.lock() = Others {
+            act: Some(Box::new(act)),
+            commits: 0,
+        };
     }
 
     /// How many faults were injected.
@@ -94,6 +121,7 @@ impl<K: Kv> Faulty<K> {
         FaultyTransaction {
             inner,
             plan: Arc::clone(&self.plan),
+            others: Arc::clone(&self.others),
             writes: false,
         }
     }
@@ -151,7 +179,22 @@ impl<K: Kv> Kv for Faulty<K> {
 pub struct FaultyTransaction<T> {
     inner: T,
     plan: Arc<Mutex<Plan>>,
+    others: Arc<Mutex<Others>>,
     writes: bool,
+}
+
+impl<T> FaultyTransaction<T> {
+    fn others_act(&self) {
+        let (act, number) = {
+            let mut others = self.others.lock();
+            others.commits += 1;
+            (others.act.take(), others.commits - 1)
+        };
+        if let Some(mut act) = act {
+            act(number);
+            self.others.lock().act.get_or_insert(act);
+        }
+    }
 }
 
 impl<T: KvTransaction> KvTransaction for FaultyTransaction<T> {
@@ -209,11 +252,11 @@ impl<T: KvTransaction> KvTransaction for FaultyTransaction<T> {
     }
 
     fn commit(self, durability: Durability) -> Result<Committed, KvError> {
-        let fault = if self.writes {
-            self.plan.lock().next()
-        } else {
-            None
-        };
+        if !self.writes {
+            return self.inner.commit(durability);
+        }
+        self.others_act();
+        let fault = self.plan.lock().next();
         match fault {
             None => self.inner.commit(durability),
             Some(Fault::Conflict) => Err(KvError::Conflict),

@@ -173,7 +173,11 @@ impl LeaseRecord {
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut bytes = vec![LEASE];
+        let form = match self.publication() {
+            Some(_) => PUBLISHING,
+            None => LEASE,
+        };
+        let mut bytes = vec![form];
         bytes.extend_from_slice(&self.epoch.to_be_bytes());
         bytes.extend_from_slice(&self.beat.to_be_bytes());
         if let Some(holding) = &self.holding {
@@ -182,7 +186,6 @@ impl LeaseRecord {
             bytes.extend_from_slice(&milliseconds.to_be_bytes());
             bytes.extend_from_slice(holding.id.as_bytes());
             if let Some(publication) = &holding.publication {
-                bytes[0] = PUBLISHING;
                 bytes.extend_from_slice(publication.commit.as_bytes());
                 bytes.extend_from_slice(&publication.round.to_be_bytes());
                 bytes.push(u8::from(publication.is_given_up));

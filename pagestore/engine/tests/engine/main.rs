@@ -12,5 +12,6 @@ mod leases;
 mod loads;
 mod moments;
 mod publishing;
+mod publishing_races;
 mod stages;
 mod support;

@@ -18,21 +18,21 @@ use crate::support::{
 };
 
 /// More pages than the store takes in one transaction.
-const PAGES: u32 = 100;
+pub(crate) const PAGES: u32 = 100;
 
 /// No publication of the tests has so many transactions.
-const MANY: usize = 60;
+pub(crate) const MANY: usize = 60;
 
 /// A store, a node that fails as the tests say, and a node that does not.
-struct World {
-    kv: MemoryKv,
-    faulty: Faulty<MemoryKv>,
-    mortal: Engine<Faulty<MemoryKv>>,
-    other: Engine<MemoryKv>,
+pub(crate) struct World {
+    pub(crate) kv: MemoryKv,
+    pub(crate) faulty: Faulty<MemoryKv>,
+    pub(crate) mortal: Engine<Faulty<MemoryKv>>,
+    pub(crate) other: Engine<MemoryKv>,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut options = MemoryOptions::default();
         options.limits.transaction_bytes = 40_000;
         let kv = MemoryKv::new(options);
@@ -46,7 +46,7 @@ impl World {
     }
 
     /// The node dies before its transaction of this number, from now on.
-    fn dies_after(&self, transactions: usize) {
+    pub(crate) fn dies_after(&self, transactions: usize) {
         let lives = std::iter::repeat_n(None, transactions);
         self.faulty
             .script(lives.chain(std::iter::repeat_n(Some(Fault::Busy), MANY)));
@@ -62,14 +62,19 @@ impl World {
     }
 
     /// Page records, and what publications leave beside them.
-    fn records(&self, database: DatabaseId) -> (usize, usize) {
+    pub(crate) fn records(&self, database: DatabaseId) -> (usize, usize) {
         let left = self.keys(database, b's') + self.keys(database, b'u');
         (self.keys(database, b'p'), left)
     }
 }
 
 /// A commit of all pages of a database, most of them staged.
-fn large(world: &World, base: Snapshot, byte: u8, lease: Option<Lease>) -> CommitRequest {
+pub(crate) fn large(
+    world: &World,
+    base: Snapshot,
+    byte: u8,
+    lease: Option<Lease>,
+) -> CommitRequest {
     let part = participant(base, &[], &[(1, byte), (2, byte)], PAGES);
     let change = part.change.map(|mut change| {
         change.staged = (3..=PAGES).collect();
@@ -96,8 +101,28 @@ fn stage(world: &World, request: &CommitRequest, database: DatabaseId, byte: u8)
     }
 }
 
+#[test]
+fn what_others_have_removed_is_not_published_in_part() {
+    let world = World::new();
+    let base = create(&world.other, "a", 3);
+    let database = base.database;
+    let (before, _) = world.records(database);
+    let request = large(&world, base, 7, None);
+    world.dies_after(8);
+    world
+        .mortal
+        .commit(&request)
+        .expect_err("its node has died");
+    let lease = take_over(&world.other, database);
+    world.other.release_lease(&lease).expect("it is its own");
+    let lost = CommitError::LeaseLost { database };
+    assert_eq!(world.other.commit(&request), Err(lost));
+    assert_eq!(content(&world.other, &newest(&world.other, "a")), [1, 2, 3]);
+    assert_eq!(world.records(database), (before, 0));
+}
+
 /// A client that waits for a lease, and takes it over once it has seen it unchanged.
-fn take_over(store: &dyn PageStore, database: DatabaseId) -> Lease {
+pub(crate) fn take_over(store: &dyn PageStore, database: DatabaseId) -> Lease {
     let mut request = LeaseRequest {
         database,
         id: LeaseId::random().expect("random numbers"),
@@ -116,7 +141,7 @@ fn take_over(store: &dyn PageStore, database: DatabaseId) -> Lease {
     }
 }
 
-fn all(byte: u8) -> Vec<u8> {
+pub(crate) fn all(byte: u8) -> Vec<u8> {
     vec![byte; PAGES as usize]
 }
 
