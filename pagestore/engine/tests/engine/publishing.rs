@@ -54,7 +54,7 @@ impl World {
 
     /// Keys of a database of one kind.
     fn keys(&self, database: DatabaseId, kind: u8) -> usize {
-        let prefix = [&[b'd'], &database.get().to_be_bytes()[..], &[kind]].concat();
+        let prefix = [b"d", &database.get().to_be_bytes()[..], &[kind]].concat();
         let all = RangeQuery::first(usize::MAX, KeyRange::prefix(&prefix));
         let mut transaction = self.kv.begin().expect("memory");
         let pairs = transaction.range(&all, Isolation::Snapshot);
