@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use verso_pagestore::Durability;
@@ -163,6 +164,10 @@ impl<K: Kv> Kv for Faulty<K> {
 
     fn is_young(&self, read_version: u64) -> bool {
         self.inner.is_young(read_version)
+    }
+
+    fn pause(&self, time: Duration) {
+        self.inner.pause(time);
     }
 
     fn suspend(&self) {

@@ -154,6 +154,11 @@ pub trait Kv: Send + Sync + 'static {
         false
     }
 
+    /// Waits before the store is asked again.
+    fn pause(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+
     /// Called before a fork: waits for transactions under way, closes all files, and holds
     /// new transactions back until [`resume`](Kv::resume).
     fn suspend(&self);

@@ -15,7 +15,7 @@ use crate::kv::{Isolation, Kv, KvTransaction, RangeQuery, RunError, run};
 use crate::publish::Halt;
 use crate::{Engine, keys};
 
-pub(crate) use record::{LeaseRecord, Publishing};
+pub(crate) use record::{Beat, LeaseRecord, Publishing};
 
 use record::Holding;
 
@@ -33,7 +33,7 @@ impl<K: Kv> Engine<K> {
             match self.clean(database, left, Afterwards::Keep) {
                 Ok(()) => return Ok(answer),
                 // Then the record says something else now.
-                Err(Halt::Superseded) => {}
+                Err(Halt::Superseded | Halt::Underway(..)) => {}
                 Err(Halt::Refused(CommitError::Store(error))) => return Err(error.into()),
                 Err(Halt::Refused(_)) => return Err(LeaseError::Lost { database }),
             }
@@ -158,7 +158,7 @@ impl<K: Kv> Engine<K> {
         match self.clean(database, left, Afterwards::Release) {
             Err(Halt::Refused(CommitError::Store(error))) => Err(error.into()),
             // Somebody else removes it, or nothing is left.
-            Ok(()) | Err(Halt::Superseded | Halt::Refused(_)) => Ok(()),
+            Ok(()) | Err(Halt::Superseded | Halt::Underway(..) | Halt::Refused(_)) => Ok(()),
         }
     }
 

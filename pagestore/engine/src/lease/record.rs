@@ -42,6 +42,10 @@ pub(crate) struct Publishing {
     round: u32,
 }
 
+/// A sign of life of a holder: it changes as long as the holder lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Beat(u64);
+
 /// The stored form of a lease. A lease that nobody has ever held has no record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct LeaseRecord {
@@ -72,6 +76,10 @@ impl LeaseRecord {
 
     pub(crate) const fn is_held(&self) -> bool {
         self.holding.is_some()
+    }
+
+    pub(crate) const fn beat(&self) -> Beat {
+        Beat(self.beat)
     }
 
     fn publication(&self) -> Option<Publication> {

@@ -2,11 +2,12 @@
 //! any other, whatever happens between its steps.
 //! Method: a store that takes little at once, and a node that dies at each of its transactions.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use verso_engine::Engine;
 use verso_engine::kv::faulty::{Fault, Faulty};
-use verso_engine::kv::memory::{MemoryKv, MemoryOptions};
+use verso_engine::kv::memory::{ManualClock, MemoryKv, MemoryOptions};
 use verso_engine::kv::{Isolation, KeyRange, Kv, KvTransaction, RangeQuery};
 use verso_pagestore::{
     CommitError, CommitRequest, DatabaseId, Lease, LeaseAnswer, LeaseId, LeaseRequest, LeaseView,
@@ -33,7 +34,11 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let mut options = MemoryOptions::default();
+        // Whoever waits lets its time pass.
+        let mut options = MemoryOptions {
+            clock: Arc::new(ManualClock::default()),
+            ..MemoryOptions::default()
+        };
         options.limits.transaction_bytes = 40_000;
         let kv = MemoryKv::new(options);
         let faulty = Faulty::new(kv.clone());

@@ -7,6 +7,11 @@ use std::time::{Duration, Instant};
 pub trait Clock: Send + Sync {
     /// Time since a moment of the clock's own choice.
     fn now(&self) -> Duration;
+
+    /// Lets some of it pass.
+    fn pause(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
 }
 
 /// The time since it was made.
@@ -42,5 +47,9 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Duration {
         Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed))
+    }
+
+    fn pause(&self, time: Duration) {
+        self.advance(time);
     }
 }

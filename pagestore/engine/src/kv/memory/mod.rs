@@ -150,6 +150,10 @@ impl Kv for MemoryKv {
         self.0.versions.lock().is_young(read_version, self.0.now())
     }
 
+    fn pause(&self, time: Duration) {
+        self.0.options.clock.pause(time);
+    }
+
     fn suspend(&self) {
         self.0.gate.suspend();
     }

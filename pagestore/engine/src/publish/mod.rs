@@ -6,16 +6,21 @@
 //! are above the head. The last one writes the commit records, and gives the leases back. Whoever
 //! takes over the lease of a publication that has come to a halt removes what it left (`clean`).
 
+mod opening;
+
+use std::time::Duration;
+
 use verso_pagestore::{
     Change, CommitError, CommitId, CommitOutcome, CommitRequest, DatabaseId, Durability, LeaseId,
-    PageNumber, Participant, RoaringBitmap, StoreError, Version,
+    PageNumber, RoaringBitmap, StoreError, Version,
 };
 
 use crate::check::{Past, must_exist};
 use crate::commit::guard;
 use crate::kv::{Isolation, Kv, KvError, KvTransaction, RangeQuery, RunError, attempts, run};
-use crate::lease::{LeaseRecord, Publishing};
+use crate::lease::{Beat, LeaseRecord, Publishing};
 use crate::{Engine, conflict, keys, record};
+use opening::Opened;
 
 /// Beyond so many bytes a commit is published in steps, even if the store takes more at once.
 const MOST_AT_ONCE: usize = 64 << 20;
@@ -26,14 +31,22 @@ const STEP: usize = 8 << 20;
 /// What a page takes in a transaction beside its content: keys, and conflict ranges.
 const PAGE_OVERHEAD: usize = 256;
 
-/// How often a publication that was interrupted by another attempt at the same commit is begun
-/// again.
-const ROUNDS: usize = 10;
+/// How often it is looked whether another attempt at the same commit goes on.
+const POLL: Duration = Duration::from_millis(100);
+
+/// After so many looks at which it does not, it is taken for dead.
+const DEAD_AFTER: usize = 50;
+
+/// After so many looks the client is told that the result is unknown; it asks again.
+const MOST_LOOKS: usize = 600;
 
 /// Why a publication ended without its commit.
 #[derive(Debug)]
 pub(crate) enum Halt {
     Refused(CommitError),
+    /// Another attempt at the same commit goes on, or has come to a halt: the next one waits until
+    /// it knows which.
+    Underway(Publishing, Beat),
     /// Somebody else has taken the lease, or the publication, over.
     Superseded,
 }
@@ -67,13 +80,6 @@ pub(crate) struct Part<'a> {
     publishing: Publishing,
 }
 
-/// How the first step ended.
-enum Opened<'a> {
-    /// An earlier attempt had taken effect.
-    Committed(CommitOutcome),
-    Parts(Vec<Part<'a>>),
-}
-
 impl<K: Kv> Engine<K> {
     /// Whether a commit is published in steps.
     pub(crate) fn is_large(&self, request: &CommitRequest) -> bool {
@@ -98,102 +104,50 @@ impl<K: Kv> Engine<K> {
                 }
             }
         }
-        for _ in 0..ROUNDS {
-            match self.publish_round(request) {
+        let (mut seen, mut looks) = (None, 0);
+        for _ in 0..MOST_LOOKS {
+            let dead = seen.filter(|_| looks >= DEAD_AFTER);
+            match self.publish_round(request, dead) {
                 Ok(outcome) => return Ok(outcome),
                 Err(Halt::Refused(refusal)) => return Err(refusal),
+                Err(Halt::Underway(publishing, beat)) => {
+                    let state = Some((publishing, beat));
+                    looks = if seen == state { looks + 1 } else { 0 };
+                    seen = state;
+                }
                 Err(Halt::Superseded) => {}
             }
+            self.kv.pause(POLL);
         }
-        let reason = "other attempts at this commit interrupted it every time".to_owned();
-        Err(StoreError::Busy {
-            store: self.url.clone(),
-            reason,
-        }
-        .into())
+        let reason = "another attempt at this commit is under way".to_owned();
+        Err(CommitError::Unknown { reason })
     }
 
-    fn publish_round(&self, request: &CommitRequest) -> Result<CommitOutcome, Halt> {
-        let parts = match self.open_publication(request)? {
+    fn publish_round(
+        &self,
+        request: &CommitRequest,
+        dead: Option<(Publishing, Beat)>,
+    ) -> Result<CommitOutcome, Halt> {
+        let parts = match self.open_publication(request, dead)? {
             Opened::Committed(outcome) => return Ok(outcome),
             Opened::Parts(parts) => parts,
         };
         for part in &parts {
-            self.publish_pages(request.id, part)?;
+            self.publish_pages(request.id, part, &parts)?;
         }
         self.conclude(request, &parts)
     }
 
-    /// The first step: checks the transaction, and keeps everybody else from committing.
-    fn open_publication<'a>(&self, request: &'a CommitRequest) -> Result<Opened<'a>, Halt> {
-        let result = run(&self.kv, Durability::Off, |transaction| {
-            let mut parts = Vec::new();
-            for participant in &request.participants {
-                let past = self.look_since(transaction, request.id, participant);
-                match past.map_err(halted)? {
-                    Past::Committed(version) => {
-                        // An attempt after the one that took effect may have staged again.
-                        for participant in &request.participants {
-                            let database = participant.snapshot.database;
-                            transaction.clear_range(&keys::staged(database, request.id));
-                        }
-                        let read_version = transaction.read_version()?;
-                        return Ok(Opened::Committed(CommitOutcome {
-                            version,
-                            read_version,
-                        }));
-                    }
-                    Past::Others(Some(conflict)) => {
-                        return Err(refused(CommitError::Conflict(conflict)));
-                    }
-                    Past::Others(None) => {}
-                }
-                if let Some(change) = &participant.change {
-                    parts.push(self.open_part(transaction, request.id, participant, change)?);
-                }
-                guard(transaction, request.id, participant);
-            }
-            Ok(Opened::Parts(parts))
-        });
-        self.finish_step(result.map(|(opened, _)| opened))
-    }
-
-    fn open_part<'a>(
-        &self,
-        transaction: &mut K::Transaction,
-        id: CommitId,
-        participant: &Participant,
-        change: &'a Change,
-    ) -> Step<Part<'a>> {
-        let database = participant.snapshot.database;
-        must_exist(transaction, database).map_err(halted)?;
-        let record = self.lease_record::<Halt>(transaction, database)?;
-        let record = claimed(&record, id, participant).map_err(refused)?;
-        let publishing = record
-            .publishing()
-            .ok_or(RunError::Abort(Halt::Superseded))?;
-        let mut pages = change.staged.clone();
-        pages.extend(change.writes.iter().map(|write| write.number.get()));
-        pages.remove_range(change.page_count.get().saturating_add(1)..);
-        transaction.set(&keys::lease(database), &record.encode());
-        let value = encode_pages(&pages);
-        transaction.set(&keys::publication(database), &value);
-        Ok(Part {
-            change,
-            pages,
-            database,
-            publishing,
-        })
-    }
-
     /// The steps between: page records above the head.
-    fn publish_pages(&self, id: CommitId, part: &Part) -> Result<(), Halt> {
+    fn publish_pages(&self, id: CommitId, part: &Part, all: &[Part]) -> Result<(), Halt> {
         let mut pages = part.pages.iter().peekable();
         while pages.peek().is_some() {
             let most = self.pages_per_step(part.change);
             let step: RoaringBitmap = pages.by_ref().take(most).collect();
             let result = run(&self.kv, Durability::Off, |transaction| {
-                self.go_on(transaction, part.database, part.publishing)?;
+                for part in all {
+                    self.go_on(transaction, part.database, part.publishing)?;
+                }
                 publish_step(transaction, id, part, &step)
             });
             self.finish_step(result)?;
@@ -340,41 +294,7 @@ fn publish_step<T: KvTransaction>(
     Ok(())
 }
 
-/// The lease record of a database whose publication begins, or begins again.
-fn claimed(
-    record: &LeaseRecord,
-    id: CommitId,
-    participant: &Participant,
-) -> Result<LeaseRecord, CommitError> {
-    let database = participant.snapshot.database;
-    match &participant.lease {
-        Some(lease) if record.is_held_as(lease) && record.is_open_to(id) => {
-            Ok(record.publishes(id))
-        }
-        Some(_) => Err(CommitError::LeaseLost { database }),
-        None => {
-            let own = own_lease(id);
-            let is_free = !record.is_held() || record.is_held_by(own) && record.is_open_to(id);
-            if is_free {
-                Ok(record.taken_to_publish(own).publishes(id))
-            } else {
-                Err(CommitError::Leased { database })
-            }
-        }
-    }
-}
-
 /// The lease of a transaction that has none is named after its commit.
 pub(crate) const fn own_lease(id: CommitId) -> LeaseId {
     LeaseId::from_bytes(*id.as_bytes())
-}
-
-/// The stored form of the pages of a publication: at least all of them, in few bytes.
-fn encode_pages(pages: &RoaringBitmap) -> Vec<u8> {
-    let pages = conflict::coarse(pages);
-    let mut bytes = Vec::with_capacity(pages.serialized_size());
-    pages
-        .serialize_into(&mut bytes)
-        .expect("writing to memory does not fail");
-    bytes
 }
