@@ -211,6 +211,35 @@ fn requests_that_contradict_themselves_change_nothing() {
 }
 
 #[test]
+fn a_transaction_may_read_200_000_pages_and_then_write() {
+    let store = memory();
+    let base = create(&store, "a", 3);
+    let mut part = participant(base, &[], &[], 600_001);
+    let change = part.change.as_mut().unwrap();
+    // Far apart, so that they do not make few ranges; most of it is one page of zeros.
+    change.writes = (1..=600_001_u32)
+        .map(|number| PageWrite {
+            number: page(number),
+            page: filled(0),
+        })
+        .collect();
+    store.commit(&request(vec![part])).unwrap();
+    let snapshot = newest(&store, "a");
+    let reads: Vec<u32> = (1..=200_000).map(|index| index * 3).collect();
+    let depends = |byte| commit(&store, snapshot, &reads, &[(600_001, byte)], 600_001);
+    // What it has not read may change, also where that lies among what it has.
+    commit(&store, snapshot, &[], &[(301, 1)], 600_001).unwrap();
+    depends(7).unwrap();
+    let snapshot = newest(&store, "a");
+    commit(&store, snapshot, &[], &[(300_000, 1)], 600_001).unwrap();
+    let lost = commit(&store, snapshot, &reads, &[(600_000, 8)], 600_001);
+    let Err(CommitError::Conflict(conflict)) = lost else {
+        panic!("it has read page 300000");
+    };
+    assert_eq!(conflict.page, page(300_000));
+}
+
+#[test]
 fn a_commit_over_the_stores_limit_is_taken() {
     let store = memory();
     let base = create(&store, "a", 1);
