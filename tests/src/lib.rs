@@ -101,9 +101,15 @@ impl TestStore {
     /// workers. To be used by all tests of a program, or by none.
     #[must_use]
     pub fn with_leases_of(time_to_live: Duration) -> Self {
-        let chosen = *LEASE_TIME_TO_LIVE.get_or_init(|| time_to_live);
-        assert_eq!(chosen, time_to_live, "a process registers the VFS once");
+        choose_leases_of(time_to_live);
         Self::new()
+    }
+
+    /// As [`in_a_file`](Self::in_a_file), with leases that live so long.
+    #[must_use]
+    pub fn in_a_file_with_leases_of(time_to_live: Duration) -> Self {
+        choose_leases_of(time_to_live);
+        Self::in_a_file()
     }
 
     /// The store's file, or what stands for it: tests share a store by this path.
@@ -143,6 +149,11 @@ impl TestStore {
     pub fn try_connect(&self, name: &str, parameters: &str) -> rusqlite::Result<Connection> {
         open(&self.uri(name, parameters))
     }
+}
+
+fn choose_leases_of(time_to_live: Duration) {
+    let chosen = *LEASE_TIME_TO_LIVE.get_or_init(|| time_to_live);
+    assert_eq!(chosen, time_to_live, "a process registers the VFS once");
 }
 
 /// The URI of a database in the store at `path`.

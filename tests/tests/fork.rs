@@ -121,6 +121,31 @@ fn child_closes(store: &Path) {
     insert(&db, "parent", 20);
 }
 
+/// The child can use no cluster that its parent has used, and is told; the parent goes on.
+fn cluster(store: &Path) {
+    let db = connect(store);
+    insert(&db, "parent", 20);
+    let mut inherited = Some(connect(store));
+    insert(inherited.as_ref().expect("it is open"), "parent", 5);
+    let child = fork(|| {
+        let told = || {
+            let message = verso_vfs::last_error().expect("a message");
+            assert!(message.contains("was forked from process"), "{message}");
+        };
+        let inherited = inherited.take().expect("it is open");
+        inherited
+            .execute("INSERT INTO t VALUES ('child')", [])
+            .expect_err("its client is the parent's");
+        told();
+        let refused = open(&uri(store, "app.db", "")).expect_err("there is one client a process");
+        assert_eq!(verso_tests::code(&refused), 14, "{refused}");
+        told();
+    });
+    join(child);
+    insert(inherited.as_ref().expect("it is open"), "parent", 5);
+    insert(&db, "parent", 10);
+}
+
 /// Does nothing unless a test below started this process for a scenario.
 #[test]
 fn scenario() {
@@ -133,12 +158,13 @@ fn scenario() {
         "inherited_connection" => inherited_connection(store),
         "busy_parent" => busy_parent(store),
         "child_closes" => child_closes(store),
+        "cluster" => cluster(store),
         unknown => panic!("unknown scenario {unknown}"),
     }
 }
 
-fn run(scenario: &str) {
-    let store = TestStore::in_a_file();
+/// Plays a scenario on a store. How many rows of parent and child there are then.
+fn play(store: &TestStore, scenario: &str) -> (i64, i64) {
     store
         .connect("app.db")
         .execute_batch("CREATE TABLE t (who TEXT)")
@@ -153,9 +179,13 @@ fn run(scenario: &str) {
     assert!(output.status.success(), "{scenario}: {errors}");
     let db = store.connect("app.db");
     let count = |who: &str| integer(&db, &format!("SELECT count(*) FROM t WHERE who = '{who}'"));
-    assert_eq!((count("parent"), count("child")), (40, 40), "{scenario}");
     assert_eq!(text(&db, "PRAGMA integrity_check"), "ok");
-    drop(db);
+    (count("parent"), count("child"))
+}
+
+fn run(scenario: &str) {
+    let store = TestStore::in_a_file();
+    assert_eq!(play(&store, scenario), (40, 40), "{scenario}");
     let file = Connection::open(store.path()).expect("the store is an SQLite file");
     assert_eq!(text(&file, "PRAGMA integrity_check"), "ok");
 }
@@ -178,4 +208,13 @@ fn a_fork_in_the_middle_of_other_threads_transactions_is_safe() {
 #[test]
 fn a_child_may_close_what_it_inherited() {
     run("child_closes");
+}
+
+#[test]
+fn a_child_is_told_that_a_clusters_client_does_not_survive_a_fork() {
+    if std::env::var_os("VERSO_TEST_FDB_CLUSTER").is_none() || verso_tests::nodes::are_wanted() {
+        println!("skipped: no FoundationDB");
+        return;
+    }
+    assert_eq!(play(&TestStore::new(), "cluster"), (40, 0));
 }

@@ -53,6 +53,7 @@ mod pragma;
 mod process;
 mod renewer;
 mod rows;
+mod spill;
 mod sql;
 mod statement;
 mod stats;

@@ -6,26 +6,41 @@ use bytes::{Bytes, BytesMut};
 use verso_pagestore::{Page, PageCount, PageNumber, PageSize, PageWrite, Snapshot, header};
 
 use crate::error::VfsError;
+use crate::spill::{Place, Spill, SpilledPages};
 
 /// SQLite's highest page number, `SQLITE_MAX_PAGE_COUNT`'s upper bound.
 const MOST_PAGES: u32 = 0xffff_fffe;
 
+/// A transaction's pages beyond so many bytes are written to a temporary file.
+const MOST_IN_MEMORY: usize = 64 << 20;
+
 /// Where a page's content comes from.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Source<'a> {
+pub(crate) enum Source {
     /// This transaction wrote it.
-    Written(&'a Bytes),
+    Written(Bytes),
     /// It is as the snapshot has it.
     Snapshot,
     /// Nobody wrote it, or this transaction truncated it away before.
     Zero,
 }
 
+/// A written page.
+#[derive(Debug, Clone)]
+enum Held {
+    InMemory(Bytes),
+    Spilled(Place),
+}
+
 /// Pages written by a transaction.
 #[derive(Debug, Clone)]
 pub(crate) struct Overlay {
     page_size: Option<PageSize>,
-    pages: BTreeMap<PageNumber, Bytes>,
+    pages: BTreeMap<PageNumber, Held>,
+    /// Bytes of the pages in memory, and how many there may be.
+    in_memory: usize,
+    most_in_memory: usize,
+    spill: Option<Spill>,
     /// Length of the file that SQLite sees, in bytes.
     length: u64,
     /// Pages of the snapshot that no truncation of this transaction has cut off.
@@ -71,6 +86,9 @@ impl Overlay {
         Self {
             page_size: snapshot.page_size,
             pages: BTreeMap::new(),
+            in_memory: 0,
+            most_in_memory: MOST_IN_MEMORY,
+            spill: None,
             length: snapshot
                 .page_size
                 .map_or(0, |size| snapshot.page_count.bytes(size)),
@@ -87,17 +105,63 @@ impl Overlay {
     }
 
     /// Where to find a page.
-    pub(crate) fn source(&self, page: PageNumber) -> Source<'_> {
-        match self.pages.get(&page) {
-            Some(content) => Source::Written(content),
-            None if self.kept.contains(page) => Source::Snapshot,
-            None => Source::Zero,
-        }
+    pub(crate) fn source(&self, page: PageNumber) -> Result<Source, VfsError> {
+        Ok(match (self.pages.get(&page), &self.spill) {
+            (Some(Held::InMemory(content)), _) => Source::Written(content.clone()),
+            (Some(Held::Spilled(place)), Some(spill)) => Source::Written(spill.read(*place)?),
+            _ if self.kept.contains(page) => Source::Snapshot,
+            _ => Source::Zero,
+        })
     }
 
     /// Page 1 as SQLite wrote it.
     pub(crate) fn first_page(&self) -> Option<&Bytes> {
-        self.pages.get(&PageNumber::FIRST)
+        match self.pages.get(&PageNumber::FIRST)? {
+            Held::InMemory(page) => Some(page),
+            // It stays in memory.
+            Held::Spilled(_) => None,
+        }
+    }
+
+    fn insert(&mut self, page: PageNumber, content: Bytes) {
+        self.in_memory += content.len();
+        let old = self.pages.insert(page, Held::InMemory(content));
+        self.in_memory -= old.map_or(0, |old| old.in_memory());
+    }
+
+    /// Writes the pages in memory to the temporary file, but for page 1.
+    fn spill(&mut self) -> Result<(), VfsError> {
+        let spill = match &self.spill {
+            Some(spill) => spill.clone(),
+            None => self.spill.insert(Spill::new()?).clone(),
+        };
+        for (_, held) in self
+            .pages
+            .range_mut(PageNumber::FIRST..)
+            .skip_while(|(number, _)| **number == PageNumber::FIRST)
+        {
+            if let Held::InMemory(content) = held {
+                let length = content.len();
+                *held = Held::Spilled(spill.write(content)?);
+                self.in_memory -= length;
+            }
+        }
+        Ok(())
+    }
+
+    /// The written pages that are in the temporary file, of a database of so many pages.
+    pub(crate) fn spilled(&self, page_count: PageCount) -> Option<SpilledPages> {
+        let spill = self.spill.clone()?;
+        let written = self
+            .pages
+            .iter()
+            .filter(|(number, _)| page_count.contains(**number));
+        let pages = written.filter_map(|(number, held)| match held {
+            Held::InMemory(_) => None,
+            Held::Spilled(place) => Some((*number, *place)),
+        });
+        let pages = pages.collect();
+        Some(SpilledPages { spill, pages })
     }
 
     /// Writes `data` at `offset`. `base` reads a page of the snapshot, of which a write may
@@ -123,17 +187,20 @@ impl Overlay {
             let content = if segment.length == size.length() {
                 Bytes::copy_from_slice(part)
             } else {
-                let old = match self.source(segment.page) {
-                    Source::Written(content) => content.clone(),
+                let old = match self.source(segment.page)? {
+                    Source::Written(content) => content,
                     Source::Snapshot => base(segment.page)?,
                     Source::Zero => Bytes::from(vec![0; size.length()]),
                 };
                 patched(&old, segment.begin, part)
             };
-            self.pages.insert(segment.page, content);
+            self.insert(segment.page, content);
         }
         self.page_size = Some(size);
         self.length = self.length.max(end);
+        if self.in_memory > self.most_in_memory {
+            self.spill()?;
+        }
         Ok(())
     }
 
@@ -143,13 +210,15 @@ impl Overlay {
             let pages = length.div_ceil(u64::from(size.get()));
             let pages = PageCount::new(u32::try_from(pages).unwrap_or(MOST_PAGES));
             self.pages.retain(|page, _| pages.contains(*page));
+            self.in_memory = self.pages.values().map(Held::in_memory).sum();
             self.kept = self.kept.min(pages);
         }
         self.length = length;
     }
 
     /// The pages to commit, for a database that has `page_count` pages of `page_size` after
-    /// it: those written, and zeros for those that are new and were never written.
+    /// it: those written and in memory, and zeros for those that are new and were never written.
+    /// Where the page size changes these are all.
     ///
     /// `base` reads a page of the snapshot, which is needed where the page size changes.
     pub(crate) fn writes(
@@ -165,9 +234,12 @@ impl Overlay {
             .pages
             .range(..)
             .take_while(|(number, _)| page_count.contains(**number))
-            .map(|(number, page)| PageWrite {
-                number: *number,
-                page: page.clone(),
+            .filter_map(|(number, held)| match held {
+                Held::InMemory(page) => Some(PageWrite {
+                    number: *number,
+                    page: page.clone(),
+                }),
+                Held::Spilled(_) => None,
             })
             .collect();
         let zeros = Bytes::from(vec![0; page_size.length()]);
@@ -199,8 +271,8 @@ impl Overlay {
             };
             let mut page = BytesMut::with_capacity(new.length());
             for segment in segments(old, number.offset(new), new.length()) {
-                let content = match self.source(segment.page) {
-                    Source::Written(content) => content.clone(),
+                let content = match self.source(segment.page)? {
+                    Source::Written(content) => content,
                     Source::Snapshot => base(segment.page)?,
                     Source::Zero => Bytes::from(vec![0; old.length()]),
                 };
@@ -219,6 +291,15 @@ impl Overlay {
     /// The page size that SQLite wrote into the header.
     pub(crate) fn header_page_size(&self) -> Option<PageSize> {
         self.first_page().and_then(|page| header::page_size(page))
+    }
+}
+
+impl Held {
+    const fn in_memory(&self) -> usize {
+        match self {
+            Self::InMemory(content) => content.len(),
+            Self::Spilled(_) => 0,
+        }
     }
 }
 
@@ -308,8 +389,8 @@ mod tests {
         let mut overlay = overlay(4);
         overlay.truncate(1024);
         overlay.write(&[9; 512], 1536, no_base).unwrap();
-        assert_eq!(overlay.source(page(2)), Source::Snapshot);
-        assert_eq!(overlay.source(page(3)), Source::Zero);
+        assert_eq!(overlay.source(page(2)).unwrap(), Source::Snapshot);
+        assert_eq!(overlay.source(page(3)).unwrap(), Source::Zero);
         let writes = overlay
             .writes(size(512), PageCount::new(4), no_base)
             .unwrap();
@@ -324,8 +405,8 @@ mod tests {
     fn part_of_a_page_is_patched_into_the_old_content() {
         let mut overlay = overlay(3);
         overlay.write(&[9; 600], 500, base).unwrap();
-        let content = |number| match overlay.source(page(number)) {
-            Source::Written(content) => content.clone(),
+        let content = |number| match overlay.source(page(number)).unwrap() {
+            Source::Written(content) => content,
             Source::Snapshot | Source::Zero => panic!("not written"),
         };
         assert_eq!((content(1)[499], content(1)[500]), (1, 9));
@@ -357,5 +438,42 @@ mod tests {
             .writes(PageSize::MIN, PageCount::new(4), no_base)
             .unwrap();
         assert_eq!(smaller.len(), 1, "the same size writes only what changed");
+    }
+
+    #[test]
+    fn what_is_too_much_for_memory_is_in_a_file_and_reads_the_same() {
+        let mut overlay = overlay(0);
+        overlay.most_in_memory = 4 * 512;
+        for number in 1..=20_u8 {
+            let offset = 512 * (u64::from(number) - 1);
+            overlay.write(&[number; 512], offset, no_base).unwrap();
+        }
+        let before = overlay.clone();
+        // Again, in part, and in memory since.
+        overlay.write(&[99; 512], 512 * 4, no_base).unwrap();
+        overlay.write(&[77; 100], 512 * 9, no_base).unwrap();
+        assert!(overlay.in_memory <= 5 * 512, "{} bytes", overlay.in_memory);
+        let byte =
+            |overlay: &Overlay, number, at: usize| match overlay.source(page(number)).unwrap() {
+                Source::Written(content) => content[at],
+                Source::Snapshot | Source::Zero => panic!("page {number} was written"),
+            };
+        assert_eq!((byte(&overlay, 5, 0), byte(&before, 5, 0)), (99, 5));
+        assert_eq!((byte(&overlay, 10, 99), byte(&overlay, 10, 100)), (77, 10));
+        assert_eq!(byte(&before, 10, 0), 10);
+        overlay.truncate(512 * 15);
+        let count = PageCount::new(15);
+        let writes = overlay.writes(size(512), count, no_base).unwrap();
+        let spilled = overlay.spilled(count).unwrap();
+        let parts: Result<Vec<_>, _> = spilled.parts(3 * 512).collect();
+        let parts = parts.unwrap();
+        assert!(parts.len() > 2 && parts.iter().all(|part| part.len() <= 3));
+        let mut pages: Vec<_> = parts.into_iter().flatten().chain(writes).collect();
+        pages.sort_by_key(|write| write.number);
+        let found: Vec<_> = pages.iter().map(|write| write.page[0]).collect();
+        let mut expected: Vec<u8> = (1..=15).collect();
+        (expected[4], expected[9]) = (99, 77);
+        assert_eq!(found, expected, "each page once");
+        assert!(overlay.first_page().is_some());
     }
 }

@@ -1,19 +1,27 @@
 //! A transaction on its way to the store: what each of its databases read and changes.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use verso_pagestore::{
-    CommitError, CommitId, CommitOutcome, CommitRequest, Durability, Lease, PageStore, PageWrite,
-    Participant,
+    CommitError, CommitId, CommitOutcome, CommitRequest, DatabaseId, Durability, Lease, PageStore,
+    PageWrite, Participant, StoreError,
 };
 
 use crate::cache::{CachedDatabase, PageCache};
 use crate::error::VfsError;
 use crate::process::StoreClient;
+use crate::spill::SpilledPages;
+
+/// Most bytes of pages that are staged in one request.
+const STAGED_AT_ONCE: usize = 4 << 20;
 
 /// One database's part of a transaction.
 pub(crate) struct Part {
     pub(crate) client: StoreClient,
     pub(crate) cached: CachedDatabase,
     pub(crate) participant: Participant,
+    /// Written pages that are not in the participant, but staged before.
+    pub(crate) spilled: Option<SpilledPages>,
 }
 
 /// A transaction of one connection.
@@ -21,6 +29,10 @@ pub(crate) struct Transaction {
     request: CommitRequest,
     /// Of each participant.
     parts: Vec<(StoreClient, CachedDatabase)>,
+    /// Pages that the store gets ahead of the commit.
+    spilled: Vec<(DatabaseId, SpilledPages)>,
+    /// Whether it has them.
+    is_staged: AtomicBool,
     /// Whether it was checked under its leases, so that SQLite may commit before the store.
     pub(crate) is_prepared: bool,
 }
@@ -29,6 +41,7 @@ impl Transaction {
     /// A transaction with one database so far.
     pub(crate) fn new(part: Part, durability: Durability) -> Result<Self, VfsError> {
         let id = CommitId::random().map_err(|error| VfsError::Random(error.to_string()))?;
+        let database = part.participant.snapshot.database;
         Ok(Self {
             request: CommitRequest {
                 id,
@@ -36,6 +49,12 @@ impl Transaction {
                 participants: vec![part.participant],
             },
             parts: vec![(part.client, part.cached)],
+            spilled: part
+                .spilled
+                .map(|pages| (database, pages))
+                .into_iter()
+                .collect(),
+            is_staged: AtomicBool::new(false),
             is_prepared: false,
         })
     }
@@ -52,6 +71,8 @@ impl Transaction {
         }
         let participants = &mut self.request.participants;
         let database = part.participant.snapshot.database;
+        self.spilled
+            .extend(part.spilled.map(|pages| (database, pages)));
         // One database attached twice: SQLite lets only one of them write, and what the other
         // one read counts all the same.
         if let Some(known) = participants
@@ -98,7 +119,7 @@ impl Transaction {
 
     /// Commits to the store, and keeps the pages in the cache.
     pub(crate) fn commit(&self, cache: &PageCache) -> Result<CommitOutcome, CommitError> {
-        let outcome = self.store().commit(&self.request)?;
+        let outcome = self.send()?;
         let version = outcome.version;
         for (participant, (client, cached)) in self.request.participants.iter().zip(&self.parts) {
             let Some(change) = &participant.change else {
@@ -110,6 +131,34 @@ impl Transaction {
             }
         }
         Ok(outcome)
+    }
+
+    /// Stages what is not in the request, and commits.
+    fn send(&self) -> Result<CommitOutcome, CommitError> {
+        let store = self.store();
+        if !self.is_staged.load(Ordering::Relaxed) {
+            for (database, spilled) in &self.spilled {
+                for part in spilled.parts(STAGED_AT_ONCE) {
+                    let part = part.map_err(|error| StoreError::Io {
+                        store: self.url(),
+                        reason: format!("the transaction's temporary file is unreadable: {error}"),
+                    })?;
+                    store.stage(self.request.id, *database, &part)?;
+                }
+            }
+            self.is_staged.store(true, Ordering::Relaxed);
+        }
+        let result = store.commit(&self.request);
+        if let Err(CommitError::Conflict(_) | CommitError::LeaseLost { .. }) = &result {
+            // The store does not keep what has lost.
+            self.is_staged.store(false, Ordering::Relaxed);
+        }
+        result
+    }
+
+    fn url(&self) -> String {
+        let first = self.parts.first();
+        first.map_or_else(String::new, |(client, _)| client.open.url.to_string())
     }
 
     /// The store, for a request that counts as one of each database.

@@ -67,7 +67,8 @@ pub(crate) fn work(orders: &Orders) {
 #[test]
 fn a_child_does_not_end_its_parents_lease() {
     for number in 0..CHILDREN.len() {
-        let (store, _) = counter();
+        // The client of a cluster does not survive a fork.
+        let (store, _) = counter_in(TestStore::in_a_file_with_leases_of(TIME_TO_LIVE));
         let mut parent = Worker::start("fork", number as u64, 0, &store.path());
         assert_eq!(parent.line().as_deref(), Some("forked"), "child {number}");
         let next = impatient(&store.path());

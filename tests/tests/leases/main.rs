@@ -56,7 +56,10 @@ fn impatient(store: &Path) -> Connection {
 
 /// A store with a counter and an empty table, and a connection to it.
 fn counter() -> (TestStore, Connection) {
-    let store = TestStore::with_leases_of(TIME_TO_LIVE);
+    counter_in(TestStore::with_leases_of(TIME_TO_LIVE))
+}
+
+fn counter_in(store: TestStore) -> (TestStore, Connection) {
     let db = connect(&store.path());
     let schema = "CREATE TABLE counter (n INTEGER); INSERT INTO counter VALUES (0);
                   CREATE TABLE rows (id INTEGER PRIMARY KEY, who INTEGER)";

@@ -12,6 +12,7 @@ use crate::error::VfsError;
 use crate::joint::{Joint, Verdict};
 use crate::open::Follow;
 use crate::overlay::Overlay;
+use crate::spill::SpilledPages;
 use crate::transaction::Part;
 
 /// A transaction that was handed over to be committed.
@@ -97,10 +98,13 @@ impl Database {
     fn part(&self, write: &Write, counter: u32) -> Result<(Part, After), VfsError> {
         let (page_size, page_count, was_wal) = committed_shape(&write.overlay)?;
         let writes = self.page_writes(write, page_size, page_count)?;
+        let is_resized = write.overlay.page_size() != Some(page_size);
+        let spilled = write.overlay.spilled(page_count).filter(|_| !is_resized);
+        let staged: RoaringBitmap = spilled.iter().flat_map(SpilledPages::numbers).collect();
         // If only counters changed, the transaction read its snapshot, and that is all.
-        let change = (!writes.is_empty()).then_some(Change {
+        let change = (!writes.is_empty() || !staged.is_empty()).then_some(Change {
             writes,
-            staged: RoaringBitmap::new(),
+            staged,
             page_size,
             page_count,
         });
@@ -110,13 +114,15 @@ impl Database {
             page_size,
             page_count,
         };
-        Ok((self.participant(write.snapshot, change)?, after))
+        let part = self.participant(write.snapshot, change)?;
+        Ok((Part { spilled, ..part }, after))
     }
 
     fn participant(&self, snapshot: Snapshot, change: Option<Change>) -> Result<Part, VfsError> {
         Ok(Part {
             client: self.store.share()?,
             cached: self.cached(&snapshot)?,
+            spilled: None,
             participant: Participant {
                 snapshot,
                 reads: self.delivered.clone(),

@@ -325,8 +325,8 @@ impl Database {
             self.delivered.insert(number.get());
         }
         if let Some(write) = self.write_state() {
-            match write.overlay.source(number) {
-                Source::Written(page) => return Ok(page.clone()),
+            match write.overlay.source(number)? {
+                Source::Written(page) => return Ok(page),
                 Source::Zero => return Ok(vec![0; size.length()].into()),
                 Source::Snapshot => {}
             }
