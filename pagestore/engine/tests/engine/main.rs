@@ -4,6 +4,8 @@
 //! injected at commits.
 
 mod catalogue;
+#[cfg(feature = "foundationdb")]
+mod cluster;
 mod commits;
 mod damage;
 mod direct;
