@@ -5,6 +5,7 @@
 
 mod catalogue;
 mod commits;
+mod copies;
 mod damage;
 mod direct;
 mod exactly_once;
