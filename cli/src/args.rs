@@ -10,7 +10,7 @@ use verso_pagestore::{
 };
 
 use crate::bytes::ParseBytesError;
-use crate::commands::{catalogue, check, demo, export, import, log, serve, shell, sql};
+use crate::commands::{catalogue, check, copy, demo, export, import, log, serve, shell, sql};
 use crate::error::UsageError;
 
 /// SQLite databases with every version of every page, kept in a store.
@@ -38,6 +38,7 @@ Examples:
   verso sql shop 'SELECT count(*) FROM orders'  run SQL
   verso sql shop --at -15m 'SELECT ...'         the same as of 15 minutes ago
   verso export shop copy.sqlite                 and out again as a SQLite file
+  verso copy sqlite:verso.db shop http://node:4801   from store to store
 
 Exit codes: 0 done, 1 the operation failed, 2 the command line is wrong.";
 
@@ -48,6 +49,7 @@ pub(crate) enum Command {
     Shell(shell::Args),
     Import(import::Args),
     Export(export::Args),
+    Copy(copy::Args),
     Ls(catalogue::LsArgs),
     Info(catalogue::InfoArgs),
     Log(log::Args),
@@ -98,10 +100,15 @@ impl std::fmt::Display for ArgumentError {
 impl std::error::Error for ArgumentError {}
 
 fn parse_new_name(bytes: &[u8]) -> Result<DatabaseName, ArgumentError> {
-    if bytes.starts_with(b"file:") {
+    openable(parse_name(bytes)?)
+}
+
+/// A name, if a database of it can be opened.
+pub(crate) fn openable(name: DatabaseName) -> Result<DatabaseName, ArgumentError> {
+    if name.as_str().starts_with("file:") {
         return Err(ArgumentError::Uri);
     }
-    parse_name(bytes)
+    Ok(name)
 }
 
 fn parse_name(bytes: &[u8]) -> Result<DatabaseName, ArgumentError> {
@@ -111,7 +118,8 @@ fn parse_name(bytes: &[u8]) -> Result<DatabaseName, ArgumentError> {
     DatabaseName::from_utf8(bytes).map_err(ArgumentError::Name)
 }
 
-fn parse_store(text: &str) -> Result<StoreUrl, StoreUrlError> {
+/// The value parser of stores.
+pub(crate) fn parse_store(text: &str) -> Result<StoreUrl, StoreUrlError> {
     StoreUrl::parse(text)
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod catalogue;
 pub(crate) mod check;
+pub(crate) mod copy;
 pub(crate) mod demo;
 pub(crate) mod export;
 pub(crate) mod import;
@@ -30,12 +31,20 @@ pub(crate) fn run(cli: Cli, out: &mut dyn Write) -> anyhow::Result<()> {
         }
         return demo::run(&args, out);
     }
+    if let Command::Copy(args) = command {
+        if explicit.is_some() {
+            let reason = "copy is given both stores as arguments: leave --store out";
+            return Err(error::UsageError(reason.to_owned()).into());
+        }
+        return copy::run(&args, out);
+    }
     let url = store::resolve(explicit)?;
     match command {
         Command::Sql(args) => sql::run(&url, &args, out),
         Command::Shell(args) => shell::run(&url, &args, out),
         Command::Import(args) => import::run(&url, &args, out),
         Command::Export(args) => export::run(&url, &args, out),
+        Command::Copy(args) => copy::run(&args, out),
         Command::Ls(args) => catalogue::ls(&url, &args, out),
         Command::Info(args) => catalogue::info(&url, &args, out),
         Command::Log(args) => log::run(&url, &args, out),

@@ -7,6 +7,8 @@ mod check;
 #[cfg(test)]
 mod common;
 #[cfg(test)]
+mod copy;
+#[cfg(test)]
 mod demo;
 #[cfg(test)]
 mod ending;
@@ -14,6 +16,8 @@ mod ending;
 mod harmful_clients;
 #[cfg(test)]
 mod memory;
+#[cfg(test)]
+mod narrow;
 #[cfg(test)]
 mod node;
 #[cfg(test)]

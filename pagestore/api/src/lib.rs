@@ -19,6 +19,7 @@ pub mod grpc;
 pub mod header;
 mod id;
 mod lease;
+mod load;
 mod moment;
 mod page;
 mod store;
@@ -36,6 +37,7 @@ pub use error::{
 };
 pub use gate::{Gate, Pass};
 pub use lease::{Lease, LeaseAnswer, LeaseId, LeaseRequest, LeaseView, Ticket};
+pub use load::{CopyBegun, Origin};
 pub use moment::{Moment, ParseMomentError, UnixMillis};
 pub use page::{InvalidPageSize, Page, PageCount, PageNumber, PageSize, VersionedPage};
 pub use roaring::RoaringBitmap;

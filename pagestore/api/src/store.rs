@@ -6,9 +6,9 @@ use roaring::RoaringBitmap;
 
 use crate::{
     BeginError, CatalogueError, CommitError, CommitId, CommitOutcome, CommitRecord, CommitRequest,
-    DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, Lease, LeaseAnswer, LeaseError,
-    LeaseRequest, LoadError, Moment, MomentError, PageCount, PageNumber, PageSize, PageWrite,
-    ReadError, Snapshot, StoreError, Ticket, Version, VersionedPage,
+    CopyBegun, DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, Lease, LeaseAnswer,
+    LeaseError, LeaseRequest, LoadError, Moment, MomentError, Origin, PageCount, PageNumber,
+    PageSize, PageWrite, ReadError, Snapshot, StoreError, Ticket, Version, VersionedPage,
 };
 
 /// The version up to which a client knows a database's changes.
@@ -290,7 +290,22 @@ pub trait PageStore: Send + Sync {
     /// If the name or the id is taken already, or the store fails.
     fn load_begin(&self, name: &DatabaseName, id: DatabaseId) -> Result<(), LoadError>;
 
-    /// Stores pages of a database that is being loaded.
+    /// Begins to load a database of this name as a copy of `origin`, as
+    /// [`load_begin`](PageStore::load_begin) does, or goes on with a copy to this name that has
+    /// not been finished: one of the same state keeps its pages, one of another state is removed.
+    /// The client has chosen `id` at random, for a load that begins. Safe to repeat.
+    ///
+    /// # Errors
+    /// If the name or the id is taken already, or the store fails.
+    fn load_copy(
+        &self,
+        name: &DatabaseName,
+        id: DatabaseId,
+        origin: Origin,
+    ) -> Result<CopyBegun, LoadError>;
+
+    /// Stores pages of a database that is being loaded. Those of a copy come in ascending order,
+    /// so that the last one tells how far it got.
     ///
     /// # Errors
     /// If the load has ended, or the store fails.

@@ -12,6 +12,7 @@ use crate::kv::KeyRange;
 const META: &[u8] = b"m";
 const NAME: u8 = b'n';
 const DATABASE: u8 = b'd';
+const COPY: u8 = b'c';
 
 const INFO: u8 = b'i';
 const LOG: u8 = b'l';
@@ -45,6 +46,11 @@ pub(crate) fn names_after(after: Option<&DatabaseName>) -> KeyRange {
 /// The bytes of the name in a name key.
 pub(crate) fn name_bytes(key: &[u8]) -> Option<&[u8]> {
     key.strip_prefix(&[NAME])
+}
+
+/// Which unfinished copy to this name there is.
+pub(crate) fn copy(name: &DatabaseName) -> Vec<u8> {
+    [&[COPY], name.as_str().as_bytes()].concat()
 }
 
 /// Everything of one database but its name.
@@ -238,6 +244,7 @@ mod tests {
         let version = Version::from_commit(9, 1);
         assert_eq!(meta(), b"m");
         assert_eq!(name(&DatabaseName::new("a/b").unwrap()), b"na/b");
+        assert_eq!(copy(&DatabaseName::new("a/b").unwrap()), b"ca/b");
         assert_eq!(info(id), b"d\x01\x02\x03\x04\x05\x06\x07\x08i");
         assert_eq!(own_name(id), b"d\x01\x02\x03\x04\x05\x06\x07\x08n");
         assert_eq!(lease(id), b"d\x01\x02\x03\x04\x05\x06\x07\x08w");

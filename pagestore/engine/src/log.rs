@@ -1,9 +1,11 @@
-//! The stored forms of commit records, of a database's info, and of the store's meta record.
+//! The stored forms of commit records, of a database's info, of copies under way, and of the
+//! store's meta record.
 //!
 //! `docs/format.md` has the diagrams.
 
 use verso_pagestore::{
-    CommitId, CommitRecord, DatabaseId, PageCount, PageSize, RoaringBitmap, UnixMillis, Version,
+    CommitId, CommitRecord, DatabaseId, Origin, PageCount, PageSize, RoaringBitmap, UnixMillis,
+    Version,
 };
 
 /// The format of everything in a store. A store with a higher one is refused.
@@ -12,6 +14,7 @@ pub(crate) const FORMAT: u32 = 1;
 const META_MAGIC: &[u8; 5] = b"verso";
 const COMMIT_RECORD: u8 = 1;
 const INFO: u8 = 1;
+const COPY: u8 = 1;
 const NO_PAGES: u8 = 0;
 
 /// Stored bytes do not have the form they should have.
@@ -61,7 +64,50 @@ impl Info {
     }
 }
 
+/// A copy under way: which database is being loaded, and of what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CopyRecord {
+    pub(crate) load: DatabaseId,
+    pub(crate) origin: Origin,
+}
+
+impl CopyRecord {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let Origin {
+            database,
+            version,
+            commit,
+        } = &self.origin;
+        [
+            [COPY].as_slice(),
+            &encode_id(self.load),
+            &encode_id(*database),
+            version.as_bytes(),
+            commit.as_bytes(),
+        ]
+        .concat()
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader(bytes);
+        if reader.byte()? != COPY {
+            return Err(DecodeError("the record of a copy has an unknown form"));
+        }
+        Ok(Self {
+            load: DatabaseId::new(u64::from_be_bytes(reader.take()?)),
+            origin: Origin {
+                database: DatabaseId::new(u64::from_be_bytes(reader.take()?)),
+                version: Version::from_bytes(reader.take()?),
+                commit: CommitId::from_bytes(reader.take()?),
+            },
+        })
+    }
+}
+
 /// The stored form of a commit record; its version is in the key.
+///
+/// Runs of pages are stored as runs: that of a load names all pages of a database, and must fit
+/// into a value of the key-value store.
 pub(crate) fn encode_commit(
     time: UnixMillis,
     id: CommitId,
@@ -72,6 +118,8 @@ pub(crate) fn encode_commit(
     let log2 = page_size.map_or(NO_PAGES, |size| {
         u8::try_from(size.get().trailing_zeros()).expect("a page size is at most 2^16")
     });
+    let mut pages = pages.clone();
+    pages.optimize();
     let mut bytes = Vec::with_capacity(30 + pages.serialized_size());
     bytes.push(COMMIT_RECORD);
     bytes.extend_from_slice(&time.get().to_be_bytes());
@@ -191,6 +239,50 @@ mod tests {
         let record = decode_commit(Version::MIN, &bytes).unwrap();
         assert_eq!(record.pages, RoaringBitmap::from_iter([1, 5]));
         assert_eq!(record.page_count, PageCount::new(9));
+    }
+
+    #[test]
+    fn golden_bytes_of_a_copy_under_way() {
+        let copy = CopyRecord {
+            load: DatabaseId::new(3),
+            origin: Origin {
+                database: DatabaseId::new(0x0102),
+                version: Version::from_commit(9, 1),
+                commit: CommitId::from_bytes([7; 16]),
+            },
+        };
+        let expected = [
+            b"\x01\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\x01\x02".as_slice(),
+            b"\0\0\0\0\0\0\0\x09\0\x01",
+            &[7; 16],
+        ]
+        .concat();
+        assert_eq!(copy.encode(), expected);
+        assert_eq!(CopyRecord::decode(&expected), Ok(copy));
+        for length in 0..expected.len() {
+            assert!(CopyRecord::decode(&expected[..length]).is_err());
+        }
+    }
+
+    /// The pages from 1 to `last`, as a load writes them.
+    fn loaded(last: u32) -> Vec<u8> {
+        let mut pages = RoaringBitmap::new();
+        pages.insert_range(1..=last);
+        let (time, id) = (UnixMillis::new(1), CommitId::from_bytes([7; 16]));
+        let count = PageCount::new(last);
+        let bytes = encode_commit(time, id, Some(PageSize::MIN), count, &pages);
+        assert_eq!(decode_commit(Version::MIN, &bytes).unwrap().pages, pages);
+        bytes
+    }
+
+    #[test]
+    fn runs_of_pages_are_stored_as_runs() {
+        // Roaring's portable format: cookie with one container - 1, which containers are runs,
+        // key and cardinality - 1, how many runs, and of each its first value and length - 1.
+        let expected = b"\x3b\x30\0\0\x01\0\0\x08\0\x01\0\x01\0\x08\0";
+        assert_eq!(&loaded(9)[30..], expected);
+        // 1 TiB of pages of 4 KiB: far below the 100 kB of a value in FoundationDB.
+        assert!(loaded(1 << 28).len() < 70_000);
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use verso_pagestore::{
     BeginError, Begun, CatalogueError, CommitError, CommitId, CommitOutcome, CommitRecord,
-    CommitRequest, DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, Lease, LeaseAnswer,
-    LeaseError, LeaseRequest, LoadError, Moment, MomentError, PageCount, PageNumber, PageSize,
-    PageStore, PageWrite, ReadError, RecordPosition, Since, Snapshot, StoreError, Ticket,
-    VerifyReport, Version, VersionedPage,
+    CommitRequest, CopyBegun, DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, Lease,
+    LeaseAnswer, LeaseError, LeaseRequest, LoadError, Moment, MomentError, Origin, PageCount,
+    PageNumber, PageSize, PageStore, PageWrite, ReadError, RecordPosition, Since, Snapshot,
+    StoreError, Ticket, VerifyReport, Version, VersionedPage,
 };
 
 use crate::Engine;
@@ -108,6 +108,15 @@ impl<K: Kv> PageStore for Engine<K> {
 
     fn load_begin(&self, name: &DatabaseName, id: DatabaseId) -> Result<(), LoadError> {
         self.begin_load(name, id)
+    }
+
+    fn load_copy(
+        &self,
+        name: &DatabaseName,
+        id: DatabaseId,
+        origin: Origin,
+    ) -> Result<CopyBegun, LoadError> {
+        self.begin_copy(name, id, origin)
     }
 
     fn load_pages(&self, database: DatabaseId, pages: &[PageWrite]) -> Result<(), LoadError> {

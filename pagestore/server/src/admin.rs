@@ -2,9 +2,9 @@
 
 use tonic::{Request, Response, Status};
 use verso_pagestore::grpc::proto::admin_server::Admin as Service;
-use verso_pagestore::grpc::{optional_version, page_size, pages_from, proto};
+use verso_pagestore::grpc::{optional_version, page_size, pages_from, proto, required};
 use verso_pagestore::{
-    CommitRecord, DatabaseId, LoadError, PageCount, RecordPosition, VerifyReport,
+    CommitRecord, DatabaseId, LoadError, Origin, PageCount, RecordPosition, VerifyReport,
 };
 
 use crate::access::Caller;
@@ -177,6 +177,22 @@ impl Service for Administration {
             .ask(move |store| store.load_begin(&name, id))
             .await?;
         Ok(Response::new(proto::LoadBeginReply {}))
+    }
+
+    async fn load_copy(
+        &self,
+        request: Request<proto::LoadCopyRequest>,
+    ) -> Answer<proto::LoadCopyReply> {
+        let caller = Caller::of(&request)?;
+        let message = request.into_inner();
+        let (name, id) = (name(message.name)?, DatabaseId::new(message.database));
+        let origin: Origin = required("origin", message.origin)?.try_into()?;
+        caller.may_name(Right::Admin, &name)?;
+        let begun = self
+            .work
+            .ask(move |store| store.load_copy(&name, id, origin))
+            .await?;
+        Ok(Response::new(begun.into()))
     }
 
     async fn load_pages(

@@ -5,7 +5,9 @@ use rusqlite::Connection;
 use verso_tests::sessions::execute;
 use verso_tests::workers::{Orders, Worker, report};
 
-use super::{ADD, TIME_TO_LIVE, connect, counted, counter, impatient};
+use verso_tests::TestStore;
+
+use super::{ADD, TIME_TO_LIVE, connect, counted, counter, counter_in, impatient};
 
 /// Runs `child` in a forked process, and waits for it.
 fn fork(child: impl FnOnce()) {

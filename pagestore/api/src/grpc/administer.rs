@@ -1,12 +1,13 @@
 //! Conversions of what the catalogue tells.
 
 use super::convert::{
-    optional_page_size, page_number, page_set, page_set_bytes, page_size_or_zero, required, time,
+    optional_page_size, optional_version, page_number, page_set, page_set_bytes, page_size_or_zero,
+    required, time,
 };
 use super::{InvalidMessage, convert, proto};
 use crate::{
-    CommitRecord, CorruptRecord, DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, Moment,
-    PageCount, RecordPosition, VerifyReport,
+    CommitRecord, CopyBegun, CorruptRecord, DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName,
+    Moment, Origin, PageCount, RecordPosition, VerifyReport,
 };
 
 impl TryFrom<proto::DatabaseEntry> for DatabaseEntry {
@@ -142,6 +143,50 @@ impl From<VerifyReport> for proto::VerifyReply {
             bytes: report.bytes,
             corrupt: corrupt.collect(),
             last: report.last.map(Into::into),
+        }
+    }
+}
+
+impl TryFrom<proto::Origin> for Origin {
+    type Error = InvalidMessage;
+
+    fn try_from(message: proto::Origin) -> Result<Self, InvalidMessage> {
+        Ok(Self {
+            database: DatabaseId::new(message.database),
+            version: (&message.version).try_into()?,
+            commit: (&message.commit).try_into()?,
+        })
+    }
+}
+
+impl From<Origin> for proto::Origin {
+    fn from(origin: Origin) -> Self {
+        Self {
+            database: origin.database.get(),
+            version: origin.version.into(),
+            commit: origin.commit.into(),
+        }
+    }
+}
+
+impl TryFrom<proto::LoadCopyReply> for CopyBegun {
+    type Error = InvalidMessage;
+
+    fn try_from(message: proto::LoadCopyReply) -> Result<Self, InvalidMessage> {
+        Ok(Self {
+            database: DatabaseId::new(message.database),
+            loaded: PageCount::new(message.loaded),
+            removed: optional_version(&message.removed)?,
+        })
+    }
+}
+
+impl From<CopyBegun> for proto::LoadCopyReply {
+    fn from(begun: CopyBegun) -> Self {
+        Self {
+            database: begun.database.get(),
+            loaded: begun.loaded.get(),
+            removed: begun.removed.map(Into::into).unwrap_or_default(),
         }
     }
 }

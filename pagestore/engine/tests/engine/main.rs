@@ -7,6 +7,7 @@ mod catalogue;
 #[cfg(feature = "foundationdb")]
 mod cluster;
 mod commits;
+mod copies;
 mod damage;
 mod direct;
 mod exactly_once;

@@ -30,7 +30,7 @@ const WATCH: &str = "Watch";
 const OTHER: &str = "other";
 
 /// The methods, so that no client can make up a label.
-const METHODS: [&str; 23] = [
+const METHODS: [&str; 24] = [
     "Begin",
     "Read",
     "Commit",
@@ -51,6 +51,7 @@ const METHODS: [&str; 23] = [
     "Remove",
     "Verify",
     "LoadBegin",
+    "LoadCopy",
     "LoadPages",
     "LoadFinish",
     "LoadAbort",

@@ -9,10 +9,10 @@ use std::time::Instant;
 use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 use verso_pagestore::{
     BeginError, Begun, Bound, CatalogueError, CommitError, CommitId, CommitOutcome, CommitRecord,
-    CommitRequest, DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, Lease, LeaseAnswer,
-    LeaseError, LeaseRequest, LoadError, Moment, MomentError, PageCount, PageNumber, PageSize,
-    PageStore, PageWrite, ReadError, Recent, RecordPosition, Since, Snapshot, StoreError, Ticket,
-    VerifyReport, Version, VersionedPage,
+    CommitRequest, CopyBegun, DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, Lease,
+    LeaseAnswer, LeaseError, LeaseRequest, LoadError, Moment, MomentError, Origin, PageCount,
+    PageNumber, PageSize, PageStore, PageWrite, ReadError, Recent, RecordPosition, Since, Snapshot,
+    StoreError, Ticket, VerifyReport, Version, VersionedPage,
 };
 
 use super::outcomes::{
@@ -212,6 +212,15 @@ impl PageStore for Metered {
 
     fn load_begin(&self, name: &DatabaseName, id: DatabaseId) -> Result<(), LoadError> {
         timed("load_begin", || self.0.load_begin(name, id))
+    }
+
+    fn load_copy(
+        &self,
+        name: &DatabaseName,
+        id: DatabaseId,
+        origin: Origin,
+    ) -> Result<CopyBegun, LoadError> {
+        timed("load_copy", || self.0.load_copy(name, id, origin))
     }
 
     fn load_pages(&self, database: DatabaseId, pages: &[PageWrite]) -> Result<(), LoadError> {

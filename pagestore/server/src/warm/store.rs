@@ -2,10 +2,10 @@
 
 use verso_pagestore::{
     BeginError, Begun, Bound, CatalogueError, CommitError, CommitId, CommitOutcome, CommitRecord,
-    CommitRequest, DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, Lease, LeaseAnswer,
-    LeaseError, LeaseRequest, LoadError, Moment, MomentError, PageCount, PageNumber, PageSize,
-    PageStore, PageWrite, ReadError, Recent, RecordPosition, Since, Snapshot, StoreError, Ticket,
-    VerifyReport, Version, VersionedPage,
+    CommitRequest, CopyBegun, DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, Lease,
+    LeaseAnswer, LeaseError, LeaseRequest, LoadError, Moment, MomentError, Origin, PageCount,
+    PageNumber, PageSize, PageStore, PageWrite, ReadError, Recent, RecordPosition, Since, Snapshot,
+    StoreError, Ticket, VerifyReport, Version, VersionedPage,
 };
 
 use super::Warm;
@@ -120,6 +120,15 @@ impl PageStore for Warm {
 
     fn load_begin(&self, name: &DatabaseName, id: DatabaseId) -> Result<(), LoadError> {
         self.store.load_begin(name, id)
+    }
+
+    fn load_copy(
+        &self,
+        name: &DatabaseName,
+        id: DatabaseId,
+        origin: Origin,
+    ) -> Result<CopyBegun, LoadError> {
+        self.store.load_copy(name, id, origin)
     }
 
     fn load_pages(&self, database: DatabaseId, pages: &[PageWrite]) -> Result<(), LoadError> {

@@ -61,6 +61,18 @@ pub(crate) fn held(database: u64) -> proto::HeldLease {
     }
 }
 
+pub(crate) fn load_copy(name: &str, database: u64) -> proto::LoadCopyRequest {
+    proto::LoadCopyRequest {
+        name: name.to_owned(),
+        database,
+        origin: Some(proto::Origin {
+            database: 1,
+            version: vec![0; 10].into(),
+            commit: vec![1; 16].into(),
+        }),
+    }
+}
+
 pub(crate) async fn reads(asker: &mut Asker, token: &str, name: &str, database: u64) -> Vec<Told> {
     let name = || name.to_owned();
     vec![
@@ -264,5 +276,6 @@ pub(crate) async fn others(asker: &mut Asker, token: &str) -> Vec<Told> {
                 database: 21,
             }
         ),
+        told!(asker, admin.load_copy, token, load_copy("t/copied", 22)),
     ]
 }

@@ -10,7 +10,9 @@ use verso_pagestore::{DatabaseId, DatabaseName};
 use verso_server::{Limits, Security, Tokens};
 
 use crate::nodes::{Asker, channel, entry, start, store, with};
-use crate::requests::{ID, administers, commit, everything, others, reads, told, writes};
+use crate::requests::{
+    ID, administers, commit, everything, load_copy, others, reads, told, writes,
+};
 
 const MISSING: u64 = 8;
 
@@ -99,6 +101,10 @@ async fn a_right_that_is_missing_is_refused() {
         database: 9,
     };
     refused.push(told!(asker, admin.load_begin, "writes", load));
+    let copy = load_copy("t/b", 9);
+    refused.push(told!(asker, admin.load_copy, "writes", copy));
+    let copy = load_copy("x/b", 9);
+    refused.push(told!(asker, admin.load_copy, "administers", copy));
     for (request, told) in refused {
         let status = told.expect_err(request);
         assert_eq!(status.code(), Code::PermissionDenied, "{request}: {status}");

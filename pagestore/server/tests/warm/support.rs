@@ -11,10 +11,11 @@ use parking_lot::RwLock;
 use tempfile::TempDir;
 use verso_pagestore::{
     BeginError, Begun, CatalogueError, Change, CommitError, CommitId, CommitOutcome, CommitRecord,
-    CommitRequest, DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, Durability, Lease,
-    LeaseAnswer, LeaseError, LeaseRequest, LoadError, Moment, MomentError, PageCount, PageNumber,
-    PageSize, PageStore, PageWrite, Participant, ReadError, RecordPosition, RoaringBitmap, Since,
-    Snapshot, StoreError, StoreUrl, Ticket, VerifyReport, Version, VersionedPage,
+    CommitRequest, CopyBegun, DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, Durability,
+    Lease, LeaseAnswer, LeaseError, LeaseRequest, LoadError, Moment, MomentError, Origin,
+    PageCount, PageNumber, PageSize, PageStore, PageWrite, Participant, ReadError, RecordPosition,
+    RoaringBitmap, Since, Snapshot, StoreError, StoreUrl, Ticket, VerifyReport, Version,
+    VersionedPage,
 };
 use verso_server::Warm;
 
@@ -284,6 +285,15 @@ impl PageStore for Counted {
     }
 
     fn load_begin(&self, _: &DatabaseName, _: DatabaseId) -> Result<(), LoadError> {
+        unreachable!("{NOT_ASKED}")
+    }
+
+    fn load_copy(
+        &self,
+        _: &DatabaseName,
+        _: DatabaseId,
+        _: Origin,
+    ) -> Result<CopyBegun, LoadError> {
         unreachable!("{NOT_ASKED}")
     }
 

@@ -15,10 +15,10 @@ use crate::grpc::proto::page_store_client::PageStoreClient;
 use crate::grpc::{InvalidMessage, convert, proto};
 use crate::{
     BeginError, Begun, Bound, CatalogueError, CommitError, CommitId, CommitOutcome, CommitRecord,
-    CommitRequest, DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, Lease, LeaseAnswer,
-    LeaseError, LeaseRequest, LoadError, Moment, MomentError, PageCount, PageNumber, PageSize,
-    PageStore, PageWrite, ReadError, Recent, RecordPosition, Since, Snapshot, StoreError, Ticket,
-    VerifyReport, Version, VersionedPage,
+    CommitRequest, CopyBegun, DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, Lease,
+    LeaseAnswer, LeaseError, LeaseRequest, LoadError, Moment, MomentError, Origin, PageCount,
+    PageNumber, PageSize, PageStore, PageWrite, ReadError, Recent, RecordPosition, Since, Snapshot,
+    StoreError, Ticket, VerifyReport, Version, VersionedPage,
 };
 
 pub(super) fn transactions(channel: Channel) -> PageStoreClient<Channel> {
@@ -334,6 +334,22 @@ impl PageStore for Client {
         let ask = |channel, request| async move { admin(channel).load_begin(request).await };
         self.ask::<_, _, LoadError, _, _>(id.get(), Repeat::Safe, message, ask)?;
         Ok(())
+    }
+
+    fn load_copy(
+        &self,
+        name: &DatabaseName,
+        id: DatabaseId,
+        origin: Origin,
+    ) -> Result<CopyBegun, LoadError> {
+        let message = proto::LoadCopyRequest {
+            name: name.to_string(),
+            database: id.get(),
+            origin: Some(origin.into()),
+        };
+        let ask = |channel, request| async move { admin(channel).load_copy(request).await };
+        let reply = self.ask::<_, _, LoadError, _, _>(id.get(), Repeat::Safe, message, ask)?;
+        Ok(self.valid(reply.try_into())?)
     }
 
     fn load_pages(&self, database: DatabaseId, pages: &[PageWrite]) -> Result<(), LoadError> {
