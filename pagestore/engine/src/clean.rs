@@ -42,7 +42,7 @@ impl<K: Kv> Engine<K> {
         while pages.peek().is_some() {
             let some: Vec<_> = pages.by_ref().take(PAGES_AT_ONCE).collect();
             let result = run(&self.kv, Durability::Off, |transaction| -> Step<()> {
-                self.go_on(transaction, database, publishing)?;
+                self.show_progress(transaction, database, publishing)?;
                 let head = self.head::<Halt>(transaction, database)?;
                 for page in some.iter().copied().filter_map(PageNumber::new) {
                     transaction.clear_range(&keys::page_after(database, page, head.version));

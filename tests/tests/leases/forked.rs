@@ -7,7 +7,7 @@ use verso_tests::workers::{Orders, Worker, report};
 
 use verso_tests::TestStore;
 
-use super::{ADD, TIME_TO_LIVE, connect, counted, counter, counter_in, impatient};
+use super::{ADD, TIME_TO_LIVE, connect, counted, counter_in, impatient};
 
 /// Runs `child` in a forked process, and waits for it.
 fn fork(child: impl FnOnce()) {

@@ -146,7 +146,7 @@ impl<K: Kv> Engine<K> {
             let step: RoaringBitmap = pages.by_ref().take(most).collect();
             let result = run(&self.kv, Durability::Off, |transaction| {
                 for part in all {
-                    self.go_on(transaction, part.database, part.publishing)?;
+                    self.show_progress(transaction, part.database, part.publishing)?;
                 }
                 publish_step(transaction, id, part, &step)
             });
@@ -227,7 +227,7 @@ impl<K: Kv> Engine<K> {
     }
 
     /// Shows those who wait that a publication goes on.
-    pub(crate) fn go_on(
+    pub(crate) fn show_progress(
         &self,
         transaction: &mut K::Transaction,
         database: DatabaseId,
