@@ -6,7 +6,8 @@ use verso_pagestore::{
 };
 
 use crate::kv::{
-    Isolation, KeyRange, KeyValue, Kv, KvError, KvTransaction, RangeQuery, RunError, attempts, look,
+    Isolation, KeyRange, KeyValue, Kv, KvError, KvTransaction, RangeQuery, RunError,
+    attempts_with_pauses, look,
 };
 use crate::{Engine, keys, log, record};
 
@@ -195,7 +196,7 @@ impl<K: Kv> Engine<K> {
         };
         let queries: Vec<RangeQuery> = pages.iter().map(newest_record).collect();
         let mut recent = Some(snapshot.read_version);
-        self.finish(attempts(|| {
+        self.finish(attempts_with_pauses(&self.kv, || {
             // A read version that turns out to be too old, or too new, is not tried twice.
             let mut transaction = match recent.take() {
                 Some(at_least) => self.kv.begin_recent(at_least)?,

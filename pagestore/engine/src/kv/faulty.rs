@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use verso_pagestore::Durability;
@@ -135,6 +136,10 @@ impl<K: Kv> Kv for Faulty<K> {
 
     fn is_young(&self, read_version: u64) -> bool {
         self.inner.is_young(read_version)
+    }
+
+    fn pause(&self, time: Duration) {
+        self.inner.pause(time);
     }
 
     fn suspend(&self) {

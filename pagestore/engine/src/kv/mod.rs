@@ -15,6 +15,7 @@ pub mod faulty;
 #[cfg(feature = "foundationdb")]
 pub mod fdb;
 pub mod memory;
+pub mod sim;
 pub mod sqlite;
 
 use std::time::Duration;
@@ -22,8 +23,8 @@ use std::time::Duration;
 use verso_pagestore::{Durability, Version};
 
 pub use range::{Direction, KeyRange, RangeQuery};
-pub(crate) use retry::attempts;
 pub use retry::{RunError, look, run};
+pub(crate) use retry::{attempts, attempts_with_pauses};
 
 /// A key and its value.
 pub type KeyValue = (Vec<u8>, Vec<u8>);
@@ -152,6 +153,12 @@ pub trait Kv: Send + Sync + 'static {
     fn is_young(&self, read_version: u64) -> bool {
         let _ = read_version;
         false
+    }
+
+    /// Waits before something is tried again. A store whose time is not the clock's waits by its
+    /// own.
+    fn pause(&self, time: Duration) {
+        std::thread::sleep(time);
     }
 
     /// Called before a fork: waits for transactions under way, closes all files, and holds

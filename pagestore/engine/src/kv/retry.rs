@@ -43,7 +43,7 @@ pub fn run<K: Kv, T, E>(
     durability: Durability,
     mut body: impl FnMut(&mut K::Transaction) -> Result<T, RunError<E>>,
 ) -> Result<(T, Committed), RunError<E>> {
-    attempts(|| {
+    attempts_with_pauses(kv, || {
         let mut transaction = kv.begin()?;
         let value = body(&mut transaction)?;
         Ok((value, transaction.commit(durability)?))
@@ -58,12 +58,27 @@ pub fn look<K: Kv, T, E>(
     kv: &K,
     mut body: impl FnMut(&mut K::Transaction) -> Result<T, RunError<E>>,
 ) -> Result<T, RunError<E>> {
-    attempts(|| body(&mut kv.begin()?))
+    attempts_with_pauses(kv, || body(&mut kv.begin()?))
 }
 
-/// Tries something again while the store asks for that, and pauses before where it asks for
-/// that too.
+/// Tries something again while the store asks for that, and pauses before, by the store's time,
+/// where it asks for that too.
+pub(crate) fn attempts_with_pauses<K: Kv, T, E>(
+    kv: &K,
+    attempt: impl FnMut() -> Result<T, RunError<E>>,
+) -> Result<T, RunError<E>> {
+    try_again(|time| kv.pause(time), attempt)
+}
+
+/// As [`attempts_with_pauses`], by the clock's time.
 pub(crate) fn attempts<T, E>(
+    attempt: impl FnMut() -> Result<T, RunError<E>>,
+) -> Result<T, RunError<E>> {
+    try_again(std::thread::sleep, attempt)
+}
+
+fn try_again<T, E>(
+    wait: impl Fn(Duration),
     mut attempt: impl FnMut() -> Result<T, RunError<E>>,
 ) -> Result<T, RunError<E>> {
     let mut last = KvError::Conflict;
@@ -77,7 +92,7 @@ pub(crate) fn attempts<T, E>(
             if pauses >= LONGEST_PAUSES {
                 break;
             }
-            std::thread::sleep(pause);
+            wait(pause);
             pauses += pause;
             pause = LONGEST_PAUSE.min(2 * pause);
         }
