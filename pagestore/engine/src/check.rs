@@ -23,12 +23,16 @@ impl<K: Kv> Engine<K> {
         for participant in &request.participants {
             match self.look_since(transaction, request.id, participant)? {
                 Past::Committed(version) => return Ok(Some(version)),
-                Past::Others(conflict) => conflicts.push(conflict),
+                Past::Others(conflict) => conflicts.push(conflict.map(CommitError::Conflict)),
+                Past::Removed => {
+                    let Snapshot { database, .. } = participant.snapshot;
+                    conflicts.push(Some(CommitError::Removed { database }));
+                }
             }
         }
         for (participant, conflict) in request.participants.iter().zip(conflicts) {
             if let Some(conflict) = conflict {
-                return Err(RunError::Abort(CommitError::Conflict(conflict)));
+                return Err(RunError::Abort(conflict));
             }
             self.check_lease(transaction, participant)?;
         }
@@ -63,22 +67,28 @@ impl<K: Kv> Engine<K> {
         id: CommitId,
         participant: &Participant,
     ) -> Result<Past, RunError<CommitError>> {
-        let Snapshot {
-            database,
-            mut version,
-            ..
-        } = participant.snapshot;
+        let snapshot = participant.snapshot;
+        let database = snapshot.database;
         let reads = read_set(participant);
         let mut conflict = None;
+        let mut range = keys::log_from(database, snapshot.version);
+        let mut base = Some((snapshot.version, snapshot.commit));
         loop {
-            let query = RangeQuery::first(COMMITS_AT_ONCE, keys::log_after(database, version));
+            let query = RangeQuery::first(COMMITS_AT_ONCE, range);
             let commits = self.commits(transaction, &query)?;
-            if let Some(own) = commits.iter().find(|commit| commit.id == id) {
+            let since = match (base.take(), commits.split_first()) {
+                (None, _) => commits.as_slice(),
+                (Some(base), Some((first, since))) if base == (first.version, first.id) => since,
+                (Some(_), _) => return Ok(Past::Removed),
+            };
+            if let Some(own) = since.iter().find(|commit| commit.id == id) {
                 return Ok(Past::Committed(own.version));
             }
-            conflict = conflict.or_else(|| first_conflict(database, &reads, &commits));
+            conflict = conflict.or_else(|| first_conflict(database, &reads, since));
             match commits.last() {
-                Some(last) if commits.len() == COMMITS_AT_ONCE => version = last.version,
+                Some(last) if commits.len() == COMMITS_AT_ONCE => {
+                    range = keys::log_after(database, last.version);
+                }
                 _ => return Ok(Past::Others(conflict)),
             }
         }
@@ -91,6 +101,9 @@ pub(crate) enum Past {
     Committed(Version),
     /// Commits of others, and the first that is in the way.
     Others(Option<Conflict>),
+    /// The commit of the snapshot is not in the changelog: the database was removed. It may have
+    /// been created anew since, by a request that was asked again.
+    Removed,
 }
 
 fn first_conflict(

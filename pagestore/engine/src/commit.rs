@@ -51,7 +51,7 @@ impl<K: Kv> Engine<K> {
     fn commit_at_once(&self, request: &CommitRequest) -> Result<CommitOutcome, CommitError> {
         let mut unknown = None;
         let mut direct = self.direct_version(request);
-        let result = attempts(|| {
+        let result = attempts(&self.kv, || {
             let (kind, result) = match direct.take() {
                 Some(read_version) => ("direct", self.attempt_direct(request, read_version)),
                 None => ("checked", self.attempt_checked(request)),

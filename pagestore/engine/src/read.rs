@@ -195,7 +195,7 @@ impl<K: Kv> Engine<K> {
         };
         let queries: Vec<RangeQuery> = pages.iter().map(newest_record).collect();
         let mut recent = Some(snapshot.read_version);
-        self.finish(attempts(|| {
+        self.finish(attempts(&self.kv, || {
             // A read version that turns out to be too old, or too new, is not tried twice.
             let mut transaction = match recent.take() {
                 Some(at_least) => self.kv.begin_recent(at_least)?,
@@ -246,15 +246,20 @@ fn missing<T: KvTransaction>(
         page_count,
         ..
     } = *snapshot;
-    let info = transaction.get(&keys::info(database), Isolation::Snapshot)?;
-    Ok(RunError::Abort(match info {
-        None => ReadError::Removed { database },
-        Some(_) => ReadError::Corrupt {
+    // Not whether there is a database of this id: a request that was asked again may have created
+    // it anew.
+    let query = RangeQuery::first(1, keys::log_from(database, version));
+    let commits = transaction.range(&query, Isolation::Snapshot)?;
+    let first = commits.first().and_then(|(key, _)| keys::log_position(key));
+    Ok(RunError::Abort(if first == Some((database, version)) {
+        ReadError::Corrupt {
             database,
             page,
             version,
             reason: format!("it has no record, and the database has {page_count} pages"),
-        },
+        }
+    } else {
+        ReadError::Removed { database }
     }))
 }
 

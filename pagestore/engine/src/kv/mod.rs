@@ -15,6 +15,7 @@ pub mod faulty;
 #[cfg(feature = "foundationdb")]
 pub mod fdb;
 pub mod memory;
+pub mod sim;
 pub mod sqlite;
 
 use std::time::Duration;
@@ -154,7 +155,8 @@ pub trait Kv: Send + Sync + 'static {
         false
     }
 
-    /// Waits before the store is asked again.
+    /// Waits before something is tried again. A store whose time is not the clock's waits by its
+    /// own.
     fn pause(&self, time: Duration) {
         std::thread::sleep(time);
     }

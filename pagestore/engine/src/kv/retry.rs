@@ -43,7 +43,7 @@ pub fn run<K: Kv, T, E>(
     durability: Durability,
     mut body: impl FnMut(&mut K::Transaction) -> Result<T, RunError<E>>,
 ) -> Result<(T, Committed), RunError<E>> {
-    attempts(|| {
+    attempts(kv, || {
         let mut transaction = kv.begin()?;
         let value = body(&mut transaction)?;
         Ok((value, transaction.commit(durability)?))
@@ -58,12 +58,13 @@ pub fn look<K: Kv, T, E>(
     kv: &K,
     mut body: impl FnMut(&mut K::Transaction) -> Result<T, RunError<E>>,
 ) -> Result<T, RunError<E>> {
-    attempts(|| body(&mut kv.begin()?))
+    attempts(kv, || body(&mut kv.begin()?))
 }
 
 /// Tries something again while the store asks for that, and pauses before where it asks for
 /// that too.
-pub(crate) fn attempts<T, E>(
+pub(crate) fn attempts<K: Kv, T, E>(
+    kv: &K,
     mut attempt: impl FnMut() -> Result<T, RunError<E>>,
 ) -> Result<T, RunError<E>> {
     let mut last = KvError::Conflict;
@@ -77,7 +78,7 @@ pub(crate) fn attempts<T, E>(
             if pauses >= LONGEST_PAUSES {
                 break;
             }
-            std::thread::sleep(pause);
+            kv.pause(pause);
             pauses += pause;
             pause = LONGEST_PAUSE.min(2 * pause);
         }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use verso_pagestore::{
     Change, CommitError, CommitId, CommitOutcome, CommitRequest, DatabaseId, Durability, LeaseId,
-    PageNumber, RoaringBitmap, StoreError, Version,
+    PageNumber, Participant, RoaringBitmap, StoreError, Version,
 };
 
 use crate::check::{Past, must_exist};
@@ -61,6 +61,11 @@ pub(crate) type Step<T> = Result<T, RunError<Halt>>;
 
 fn refused(error: CommitError) -> RunError<Halt> {
     RunError::Abort(Halt::Refused(error))
+}
+
+const fn removed(participant: &Participant) -> CommitError {
+    let database = participant.snapshot.database;
+    CommitError::Removed { database }
 }
 
 /// Turns what the checks of every commit say into what ends a publication.
@@ -158,7 +163,7 @@ impl<K: Kv> Engine<K> {
     /// The last step: all of it becomes visible.
     fn conclude(&self, request: &CommitRequest, parts: &[Part]) -> Result<CommitOutcome, Halt> {
         let mut unknown = None;
-        let result = attempts(|| {
+        let result = attempts(&self.kv, || {
             let result = self.try_conclude(request, parts);
             if let Err(RunError::Kv(KvError::CommitUnknown(reason))) = &result {
                 unknown = Some(reason.clone());
@@ -183,6 +188,7 @@ impl<K: Kv> Engine<K> {
                         read_version,
                     });
                 }
+                Past::Removed => return Err(refused(removed(participant))),
                 // Of what is only read others may have made something new meanwhile.
                 Past::Others(Some(conflict)) if participant.change.is_none() => {
                     return Err(refused(CommitError::Conflict(conflict)));

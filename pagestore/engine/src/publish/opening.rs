@@ -6,7 +6,7 @@ use verso_pagestore::{
     RoaringBitmap,
 };
 
-use super::{Halt, Part, Step, halted, own_lease, refused};
+use super::{Halt, Part, Step, halted, own_lease, refused, removed};
 use crate::check::{Past, must_exist};
 use crate::commit::guard;
 use crate::kv::{Kv, KvTransaction, RunError, run};
@@ -61,6 +61,7 @@ impl<K: Kv> Engine<K> {
                             read_version,
                         }));
                     }
+                    Past::Removed => return Err(refused(removed(participant))),
                     Past::Others(Some(conflict)) => {
                         return Err(refused(CommitError::Conflict(conflict)));
                     }

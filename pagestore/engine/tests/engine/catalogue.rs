@@ -1,8 +1,8 @@
 //! Names and ids.
 
-use verso_pagestore::{BeginError, CatalogueError, CommitError, PageStore};
+use verso_pagestore::{BeginError, CatalogueError, CommitError, PageStore, ReadError};
 
-use crate::support::{commit, content, create, fresh_id, memory, name, newest};
+use crate::support::{commit, content, create, fresh_id, memory, name, newest, page};
 
 #[test]
 fn databases_are_listed_in_pages_by_name() {
@@ -100,4 +100,20 @@ fn a_database_is_found_by_its_id() {
     assert_eq!(store.name_of(other), Ok(Some(name("d"))));
     store.load_abort(other).unwrap();
     assert_eq!(store.name_of(other), Ok(None));
+}
+
+/// The creator did not hear of its success, somebody removed the database, and the creator asked
+/// again: a transaction of the former life finds neither its pages there, nor the next life's.
+#[test]
+fn what_was_created_anew_is_not_what_it_was() {
+    let store = memory();
+    let before = create(&store, "a", 2);
+    store.remove(&name("a")).unwrap();
+    store.create(&name("a"), before.database).unwrap();
+    let database = before.database;
+    let refused = commit(&store, before, &[], &[(2, 9)], 2);
+    assert_eq!(refused, Err(CommitError::Removed { database }));
+    let read = store.read(&before, &[page(2)]);
+    assert_eq!(read, Err(ReadError::Removed { database }));
+    assert_eq!(newest(&store, "a").page_count.get(), 0);
 }

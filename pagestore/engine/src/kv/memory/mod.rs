@@ -14,12 +14,13 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::{Kv, KvError, Limits};
+use super::{Committed, Kv, KvError, Limits};
 use versions::Versions;
 use verso_pagestore::Gate;
 
 pub use clock::{Clock, ManualClock, MonotonicClock};
 pub use transaction::MemoryTransaction;
+pub(in crate::kv) use transaction::PendingCommit;
 
 /// The limits of FoundationDB (<https://apple.github.io/foundationdb/known-limitations.html>).
 const FOUNDATIONDB: Limits = Limits {
@@ -101,6 +102,20 @@ impl MemoryKv {
     #[must_use]
     pub fn named(name: &str) -> Self {
         NAMED.lock().entry(name.to_owned()).or_default().clone()
+    }
+
+    /// Commits transactions as one batch, in this order: at one commit version.
+    pub(in crate::kv) fn commit_batch(
+        &self,
+        commits: &[PendingCommit],
+    ) -> Vec<Result<Committed, KvError>> {
+        let now = self.0.now();
+        let mut versions = self.0.versions.lock();
+        let mut batch = versions.begin_batch(now);
+        commits
+            .iter()
+            .map(|commit| commit.commit(&mut versions, &mut batch, now))
+            .collect()
     }
 }
 

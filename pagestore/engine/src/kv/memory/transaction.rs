@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use verso_pagestore::{Durability, Version};
+use verso_pagestore::Durability;
 
 use super::Store;
-use crate::kv::buffer::WriteBuffer;
+use super::versions::{Batch, Versions};
+use crate::kv::buffer::{Operation, WriteBuffer};
 use crate::kv::{Committed, Isolation, KeyRange, KeyValue, KvError, KvTransaction, RangeQuery};
 use verso_pagestore::Pass;
 
@@ -26,6 +27,45 @@ impl MemoryTransaction {
             buffer: WriteBuffer::default(),
             _pass: pass,
         }
+    }
+
+    /// What there is to commit; `None` if nothing was written.
+    pub(in crate::kv) fn pending(&mut self) -> Result<Option<PendingCommit>, KvError> {
+        if self.buffer.is_read_only() {
+            return Ok(None);
+        }
+        self.buffer.check_limits(&self.store.options.limits)?;
+        Ok(Some(PendingCommit {
+            read_version: self.read_version,
+            buffer: std::mem::take(&mut self.buffer),
+        }))
+    }
+}
+
+/// A transaction on its way to a commit.
+#[derive(Debug)]
+pub(in crate::kv) struct PendingCommit {
+    read_version: u64,
+    buffer: WriteBuffer,
+}
+
+impl PendingCommit {
+    /// The writes in order.
+    pub(in crate::kv) fn operations(&self) -> &[Operation] {
+        self.buffer.operations()
+    }
+
+    pub(super) fn commit(
+        &self,
+        versions: &mut Versions,
+        batch: &mut Batch,
+        now: u64,
+    ) -> Result<Committed, KvError> {
+        let version = versions.commit(batch, self.read_version, now, &self.buffer)?;
+        Ok(Committed {
+            versionstamp: Some(version),
+            read_version: version.commit_version(),
+        })
     }
 }
 
@@ -86,27 +126,16 @@ impl KvTransaction for MemoryTransaction {
         self.buffer.add_write_conflict(range);
     }
 
-    fn commit(self, _durability: Durability) -> Result<Committed, KvError> {
-        let Self {
-            store,
-            read_version,
-            buffer,
-            ..
-        } = &self;
-        if buffer.is_read_only() {
+    fn commit(mut self, _durability: Durability) -> Result<Committed, KvError> {
+        let Some(pending) = self.pending()? else {
             return Ok(Committed {
                 versionstamp: None,
-                read_version: *read_version,
+                read_version: self.read_version,
             });
-        }
-        buffer.check_limits(&store.options.limits)?;
-        let version = store
-            .versions
-            .lock()
-            .commit(*read_version, store.now(), buffer)?;
-        Ok(Committed {
-            versionstamp: Some(Version::from_commit(version, 0)),
-            read_version: version,
-        })
+        };
+        let now = self.store.now();
+        let mut versions = self.store.versions.lock();
+        let mut batch = versions.begin_batch(now);
+        pending.commit(&mut versions, &mut batch, now)
     }
 }

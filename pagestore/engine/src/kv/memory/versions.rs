@@ -29,6 +29,14 @@ pub(super) struct Versions {
     jumps: Seeded,
 }
 
+/// Commits that share a commit version, and differ in their order. Nobody reads at that version
+/// before all of them are done.
+#[derive(Debug)]
+pub(super) struct Batch {
+    version: u64,
+    next_order: u16,
+}
+
 #[derive(Debug)]
 struct Commit {
     version: u64,
@@ -101,13 +109,24 @@ impl Versions {
         })
     }
 
-    /// Checks a transaction against the commits since its read version, and applies it.
+    /// The next commit version.
+    pub(super) fn begin_batch(&mut self, now: u64) -> Batch {
+        self.newest = self.read_version(now) + 1 + self.jumps.below(MAX_JUMP);
+        Batch {
+            version: self.newest,
+            next_order: 0,
+        }
+    }
+
+    /// Checks a transaction against the commits since its read version, also those before it in
+    /// its batch, and applies it.
     pub(super) fn commit(
         &mut self,
+        batch: &mut Batch,
         read_version: u64,
         now: u64,
         buffer: &WriteBuffer,
-    ) -> Result<u64, KvError> {
+    ) -> Result<Version, KvError> {
         if !buffer.reads().is_empty() {
             self.check_age(read_version, now)?;
             let mut since = self
@@ -119,26 +138,26 @@ impl Versions {
                 return Err(KvError::Conflict);
             }
         }
-        let version = self.read_version(now) + 1 + self.jumps.below(MAX_JUMP);
-        self.newest = version;
-        let keys = self.apply(version, buffer.operations());
+        let stamp = Version::from_commit(batch.version, batch.next_order);
+        batch.next_order += 1;
+        let keys = self.apply(stamp, buffer.operations());
         self.commits.push_back(Commit {
-            version,
+            version: batch.version,
             writes: buffer.writes().clone(),
             keys,
         });
         self.prune();
-        Ok(version)
+        Ok(stamp)
     }
 
     /// Applies writes in order, and returns the keys that they changed.
-    fn apply(&mut self, version: u64, operations: &[Operation]) -> Vec<Vec<u8>> {
+    fn apply(&mut self, stamp: Version, operations: &[Operation]) -> Vec<Vec<u8>> {
+        let version = stamp.commit_version();
         let mut changed = Vec::new();
         for operation in operations {
             let (key, value) = match operation {
                 Operation::Set { key, value } => (key.clone(), Some(Arc::from(value.as_slice()))),
                 Operation::SetVersionstamped { prefix, value } => {
-                    let stamp = Version::from_commit(version, 0);
                     let key = [prefix.as_slice(), stamp.as_bytes()].concat();
                     (key, Some(Arc::from(value.as_slice())))
                 }
@@ -223,22 +242,43 @@ mod tests {
     #[test]
     fn old_versions_are_forgotten_after_the_window() {
         let mut versions = Versions::new(1000, 1);
+        let commit = |versions: &mut Versions, now, buffer: &WriteBuffer| {
+            let mut batch = versions.begin_batch(now);
+            versions.commit(&mut batch, 0, now, buffer).unwrap();
+        };
         for _ in 0..10 {
-            versions.commit(0, 0, &set(b"a", b"1")).unwrap();
+            commit(&mut versions, 0, &set(b"a", b"1"));
         }
         let read_version = versions.read_version(0);
         let mut clear = WriteBuffer::default();
         clear.clear(b"a");
-        versions.commit(0, 500, &clear).unwrap();
+        commit(&mut versions, 500, &clear);
         assert_eq!(versions.values(), 11);
-        versions.commit(0, 1200, &set(b"b", b"1")).unwrap();
+        commit(&mut versions, 1200, &set(b"b", b"1"));
         assert_eq!(
             versions.values(),
             3,
             "the last value before the window, the clear, and b"
         );
         assert_eq!(versions.get(read_version, 1200, b"a"), Err(KvError::TooOld));
-        versions.commit(0, 5000, &set(b"b", b"2")).unwrap();
+        commit(&mut versions, 5000, &set(b"b", b"2"));
         assert_eq!(versions.values(), 2, "b now and at the begin of the window");
+    }
+
+    #[test]
+    fn commits_of_a_batch_share_a_version_and_exclude_each_other() {
+        let mut versions = Versions::new(1000, 1);
+        let before = versions.read_version(0);
+        let mut batch = versions.begin_batch(0);
+        let mut attempt = |buffer: &WriteBuffer| versions.commit(&mut batch, before, 0, buffer);
+        let first = attempt(&set(b"a", b"1")).unwrap();
+        let mut reader = set(b"b", b"2");
+        reader.add_read_conflict(KeyRange::single(b"a"));
+        assert_eq!(attempt(&reader), Err(KvError::Conflict));
+        let second = attempt(&set(b"a", b"3")).unwrap();
+        assert!(first < second && first.commit_version() == second.commit_version());
+        let version = first.commit_version();
+        assert_eq!(versions.get(before, 0, b"a"), Ok(None));
+        assert_eq!(versions.get(version, 0, b"a"), Ok(Some(b"3".to_vec())));
     }
 }

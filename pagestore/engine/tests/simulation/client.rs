@@ -1,0 +1,328 @@
+//! A client: transactions as a VFS makes them, page by page.
+
+use std::collections::BTreeMap;
+
+use verso_engine::kv::sim::Seeded;
+use verso_pagestore::{
+    BeginError, CommitError, CommitId, CommitOutcome, CommitRequest, DatabaseId, DatabaseName,
+    Durability, Lease, PageStore, PageWrite, Participant, ReadError, RoaringBitmap, Since,
+    Snapshot,
+};
+
+use crate::pages::{number, some_change, some_pages};
+use crate::world::World;
+
+/// How often something is asked for before a client gives up.
+const PATIENCE: usize = 12;
+
+/// A process that uses the databases of a world.
+pub(crate) struct Client<'a> {
+    pub(crate) world: &'a World,
+    pub(crate) random: Seeded,
+    pub(crate) names: &'a [DatabaseName],
+    /// The newest snapshot of each database that it has heard of, by a begin or a commit.
+    known: BTreeMap<DatabaseName, Snapshot>,
+    /// Any snapshots from before.
+    old: Vec<Snapshot>,
+}
+
+/// A transaction under way: participants, and the pages to stage before the commit.
+type Draft = (Vec<Participant>, Vec<(DatabaseId, Vec<PageWrite>)>);
+
+impl<'a> Client<'a> {
+    pub(crate) fn new(world: &'a World, random: Seeded, names: &'a [DatabaseName]) -> Self {
+        Self {
+            world,
+            random,
+            names,
+            known: BTreeMap::new(),
+            old: Vec::new(),
+        }
+    }
+
+    /// Does so many things of all kinds.
+    pub(crate) fn work(&mut self, things: u64) {
+        for _ in 0..things {
+            match self.random.below(100) {
+                0..14 => self.transaction_with_lease(),
+                14..20 => self.create_or_remove(),
+                20..26 => self.read_the_past(),
+                _ => self.transaction(),
+            }
+            if self.random.below(8) == 0 {
+                self.world.wait(&mut self.random, 30);
+            }
+        }
+        self.world.one_is_done();
+    }
+
+    /// An optimistic transaction over one database or several.
+    pub(crate) fn transaction(&mut self) {
+        let id = self.commit_id();
+        let databases = match self.random.below(10) {
+            0..7 => 1,
+            _ => 2,
+        };
+        let mut draft = Draft::default();
+        for name in self.some_names(databases) {
+            let Some(snapshot) = self.some_snapshot(&name) else {
+                return;
+            };
+            // Somebody among several may only read.
+            let writes = draft.0.is_empty() || self.random.below(2) == 0;
+            if !self.take_part(&mut draft, id, snapshot, None, writes) {
+                return;
+            }
+        }
+        let committed = self.submit(id, draft);
+        if let Some((request, outcome)) = committed {
+            self.go_on_from(&request, outcome);
+        }
+    }
+
+    /// Reads some pages of a snapshot, and decides what to change. Nothing if it was removed.
+    pub(crate) fn take_part(
+        &mut self,
+        draft: &mut Draft,
+        id: CommitId,
+        snapshot: Snapshot,
+        lease: Option<Lease>,
+        writes: bool,
+    ) -> bool {
+        let reads = some_pages(&mut self.random, &snapshot, 3);
+        if !self.read(&snapshot, &reads) {
+            return false;
+        }
+        let mut change = None;
+        if writes {
+            let (some, staged) = some_change(&mut self.random, id, &snapshot);
+            change = Some(some);
+            if !staged.is_empty() {
+                draft.1.push((snapshot.database, staged));
+            }
+        }
+        draft.0.push(Participant {
+            snapshot,
+            reads,
+            lease,
+            change,
+        });
+        true
+    }
+
+    /// A snapshot to begin on: mostly the newest, at times one that the client has.
+    fn some_snapshot(&mut self, name: &DatabaseName) -> Option<Snapshot> {
+        match self.known.get(name) {
+            Some(known) if self.random.below(3) == 0 => Some(*known),
+            _ => self.begin(name),
+        }
+    }
+
+    /// Begins on the newest snapshot; `None` if there is no such database, or no answer.
+    pub(crate) fn begin(&mut self, name: &DatabaseName) -> Option<Snapshot> {
+        let known = self.known.get(name).copied();
+        let since = known
+            .filter(|_| self.random.below(3) > 0)
+            .map(|known| Since {
+                database: known.database,
+                version: known.version,
+                commit: known.commit,
+            });
+        let called = self.world.history.lock().tick();
+        for _ in 0..PATIENCE {
+            match self
+                .world
+                .ask(&mut self.random, |node| node.begin(name, since))
+            {
+                Ok(Ok(begun)) => {
+                    let snapshot = begun.snapshot;
+                    self.world.history.lock().begun(called, since, begun);
+                    self.old.extend(self.known.insert(name.clone(), snapshot));
+                    return Some(snapshot);
+                }
+                Ok(Err(BeginError::NoSuchDatabase { .. })) => {
+                    assert!(is_removable(name), "{name} is gone");
+                    return None;
+                }
+                Ok(Err(BeginError::Store(error))) => assert_passes(&error),
+                Err(_) => {}
+            }
+        }
+        None
+    }
+
+    /// Reads pages; `false` if the database was removed, or no answer came.
+    pub(crate) fn read(&mut self, snapshot: &Snapshot, pages: &RoaringBitmap) -> bool {
+        let pages: Vec<_> = pages.iter().map(number).collect();
+        for _ in 0..PATIENCE {
+            match self
+                .world
+                .ask(&mut self.random, |node| node.read(snapshot, &pages))
+            {
+                Ok(Ok(answer)) => {
+                    self.world.history.lock().reads.push(crate::history::Read {
+                        snapshot: *snapshot,
+                        pages,
+                        answer,
+                    });
+                    return true;
+                }
+                Ok(Err(ReadError::Removed { .. })) => return false,
+                Ok(Err(ReadError::Store(error))) => assert_passes(&error),
+                Ok(Err(error @ ReadError::Corrupt { .. })) => panic!("{error}"),
+                Err(_) => {}
+            }
+        }
+        false
+    }
+
+    fn read_the_past(&mut self) {
+        let count = u64::try_from(self.old.len()).expect("it is small");
+        if count == 0 {
+            return;
+        }
+        let index = usize::try_from(self.random.below(count)).expect("it is small");
+        let snapshot = self.old[index];
+        let pages = some_pages(&mut self.random, &snapshot, 6);
+        self.read(&snapshot, &pages);
+    }
+
+    /// Stages what is to be staged, and commits. `None` if it was refused, or the client gave up
+    /// before it knew.
+    pub(crate) fn submit(
+        &mut self,
+        id: CommitId,
+        (participants, staged): Draft,
+    ) -> Option<(CommitRequest, CommitOutcome)> {
+        for (database, pages) in &staged {
+            if !self.stage(id, *database, pages) {
+                return None;
+            }
+        }
+        if self.random.below(12) == 0 {
+            // Somebody thinks for a while, or for longer than a store remembers.
+            let most = if self.random.below(4) == 0 { 9_000 } else { 60 };
+            self.world.wait(&mut self.random, most);
+        }
+        let request = CommitRequest {
+            id,
+            durability: Durability::Normal,
+            participants,
+        };
+        self.world.history.lock().commit(&request);
+        for _ in 0..PATIENCE {
+            if self.random.below(10) == 0 {
+                self.world.echoes.lock().push_back(request.clone());
+            }
+            match self
+                .world
+                .ask(&mut self.random, |node| node.commit(&request))
+            {
+                Ok(Err(CommitError::Leased { .. })) => self.world.wait(&mut self.random, 60),
+                Ok(answer) => {
+                    if let Some(answer) = settled(answer) {
+                        self.world.history.lock().answered(id, answer.clone());
+                        return answer.ok().map(|outcome| (request, outcome));
+                    }
+                }
+                Err(_) => {}
+            }
+            if self.random.below(8) == 0 {
+                // The client dies without an answer.
+                return None;
+            }
+        }
+        None
+    }
+
+    fn stage(&mut self, id: CommitId, database: DatabaseId, pages: &[PageWrite]) -> bool {
+        for _ in 0..PATIENCE {
+            let stage = self
+                .world
+                .ask(&mut self.random, |node| node.stage(id, database, pages));
+            match stage {
+                Ok(Ok(())) => return true,
+                Ok(Err(CommitError::Removed { .. })) => return false,
+                Ok(Err(CommitError::Store(error))) => assert_passes(&error),
+                Ok(Err(error)) => panic!("{error}"),
+                Err(_) => {}
+            }
+        }
+        false
+    }
+
+    /// Later transactions begin where a commit of the client's own ended.
+    fn go_on_from(&mut self, request: &CommitRequest, outcome: CommitOutcome) {
+        for participant in &request.participants {
+            let before = participant.snapshot;
+            let known = self.known.iter_mut().find(|(_, known)| {
+                known.database == before.database && known.version < outcome.version
+            });
+            if let (Some((_, known)), Some(change)) = (known, &participant.change) {
+                *known = Snapshot {
+                    version: outcome.version,
+                    commit: request.id,
+                    read_version: outcome.read_version,
+                    // Others may have the same commit version.
+                    is_lease_free: false,
+                    page_size: Some(change.page_size),
+                    page_count: change.page_count,
+                    ..before
+                };
+            }
+        }
+    }
+
+    fn some_names(&mut self, count: usize) -> Vec<DatabaseName> {
+        let all = u64::try_from(self.names.len()).expect("it is small");
+        let first = usize::try_from(self.random.below(all)).expect("it is small");
+        let names = self.names.iter().cycle().skip(first);
+        names.take(count.min(self.names.len())).cloned().collect()
+    }
+
+    pub(crate) fn some_name(&mut self) -> DatabaseName {
+        self.some_names(1).remove(0)
+    }
+
+    pub(crate) fn random_bytes(&mut self) -> [u8; 16] {
+        std::array::from_fn(|_| u8::try_from(self.random.below(256)).expect("it is a byte"))
+    }
+
+    pub(crate) fn commit_id(&mut self) -> CommitId {
+        CommitId::from_bytes(self.random_bytes())
+    }
+}
+
+/// The answer to a commit, if it is one that lasts.
+pub(crate) fn settled(
+    answer: Result<CommitOutcome, CommitError>,
+) -> Option<Result<CommitOutcome, CommitError>> {
+    match &answer {
+        Ok(_)
+        | Err(
+            CommitError::Conflict(_) | CommitError::LeaseLost { .. } | CommitError::Removed { .. },
+        ) => Some(answer),
+        Err(CommitError::Unknown { .. } | CommitError::Leased { .. }) => None,
+        Err(CommitError::Store(error)) => {
+            assert_passes(error);
+            None
+        }
+        Err(error @ (CommitError::Invalid { .. } | CommitError::TooLarge { .. })) => {
+            panic!("{error}")
+        }
+    }
+}
+
+/// Whether a database may come and go.
+pub(crate) fn is_removable(name: &DatabaseName) -> bool {
+    name.as_str() == "passing"
+}
+
+/// The only failure of the simulated store is to be too busy.
+pub(crate) fn assert_passes(error: &verso_pagestore::StoreError) {
+    let is_passing = matches!(error, verso_pagestore::StoreError::Busy { .. })
+        || error
+            .to_string()
+            .contains("result of the commit is unknown");
+    assert!(is_passing, "{error}");
+}

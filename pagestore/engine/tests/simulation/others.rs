@@ -1,0 +1,157 @@
+//! What clients do beside optimistic transactions: leases, and databases that come and go. And
+//! the network, which delivers some requests twice.
+
+use std::time::Duration;
+
+use verso_engine::kv::sim::Seeded;
+use verso_pagestore::{
+    CatalogueError, DatabaseId, DatabaseName, Lease, LeaseAnswer, LeaseError, LeaseId,
+    LeaseRequest, PageStore,
+};
+
+use crate::client::{Client, assert_passes, settled};
+use crate::world::{World, name};
+
+/// Short, so that holders lose it at times.
+const TIME_TO_LIVE: Duration = Duration::from_millis(60);
+
+/// How often something is asked for before a client gives up.
+const PATIENCE: usize = 12;
+
+impl Client<'_> {
+    /// A transaction as after `BEGIN IMMEDIATE`: the lease first, then the snapshot.
+    pub(crate) fn transaction_with_lease(&mut self) {
+        let target = self.some_name();
+        let Some(database) = self.begin(&target).map(|snapshot| snapshot.database) else {
+            return;
+        };
+        let Some(lease) = self.take_lease(database) else {
+            return;
+        };
+        // Now and then its holder dies.
+        if self.random.below(15) == 0 {
+            return;
+        }
+        let snapshot = self.begin(&target).filter(|it| it.database == database);
+        let id = self.commit_id();
+        let mut draft = Default::default();
+        let is_ready = snapshot
+            .is_some_and(|snapshot| self.take_part(&mut draft, id, snapshot, Some(lease), true));
+        if self.random.below(4) == 0 {
+            let _ = self
+                .world
+                .ask(&mut self.random, |node| node.renew_lease(&lease));
+        }
+        if is_ready && self.random.below(8) > 0 {
+            self.submit(id, draft);
+        } else {
+            let _ = self
+                .world
+                .ask(&mut self.random, |node| node.release_lease(&lease));
+        }
+    }
+
+    /// Waits for a lease as the VFS does: whoever was seen unchanged for its time to live is
+    /// taken for dead.
+    fn take_lease(&mut self, database: DatabaseId) -> Option<Lease> {
+        let mut request = LeaseRequest {
+            database,
+            id: LeaseId::from_bytes(self.random_bytes()),
+            time_to_live: TIME_TO_LIVE,
+            ticket: None,
+            stuck: None,
+        };
+        let mut seen = None;
+        for _ in 0..3 * PATIENCE {
+            match self
+                .world
+                .ask(&mut self.random, |node| node.lease(&request))
+            {
+                Ok(Ok(LeaseAnswer::Granted(lease))) => {
+                    self.world.history.lock().grants.push(lease);
+                    return Some(lease);
+                }
+                Ok(Ok(LeaseAnswer::Waiting { ticket, view, .. })) => {
+                    request.ticket = Some(ticket);
+                    let now = self.world.simulation.now();
+                    let since = match seen {
+                        Some((same, since)) if same == view => since,
+                        _ => now,
+                    };
+                    seen = Some((view, since));
+                    request.stuck = (now > since + TIME_TO_LIVE).then_some(view);
+                }
+                Ok(Err(LeaseError::Removed { .. })) => return None,
+                Ok(Err(LeaseError::Store(error))) => assert_passes(&error),
+                Ok(Err(error @ LeaseError::Lost { .. })) => panic!("{error}"),
+                Err(_) => {}
+            }
+            self.world.wait(&mut self.random, 20);
+        }
+        // Whoever dies instead leaves the ticket where it is.
+        if let Some(ticket) = request.ticket
+            && self.random.below(2) == 0
+        {
+            let leave = |node: &dyn PageStore| node.leave_queue(database, ticket);
+            let _ = self.world.ask(&mut self.random, |node| leave(node));
+        }
+        None
+    }
+
+    /// Makes the database that comes and goes, or removes it.
+    pub(crate) fn create_or_remove(&mut self) {
+        let passing = name("passing");
+        match self.begin(&passing) {
+            Some(snapshot) => {
+                if self.remove(&passing) {
+                    self.world.history.lock().gone(snapshot.database);
+                }
+            }
+            None => self.create(&passing),
+        }
+    }
+
+    pub(crate) fn create(&mut self, name: &DatabaseName) {
+        let id = DatabaseId::new(self.random.below(u64::MAX));
+        for _ in 0..PATIENCE {
+            match self
+                .world
+                .ask(&mut self.random, |node| node.create(name, id))
+            {
+                Ok(Ok(()) | Err(CatalogueError::Exists { .. })) => return,
+                Ok(Err(CatalogueError::Store(error))) => assert_passes(&error),
+                Ok(Err(error @ CatalogueError::NoSuchDatabase { .. })) => panic!("{error}"),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Removes what has this name, and says whether it is sure of that.
+    pub(crate) fn remove(&mut self, name: &DatabaseName) -> bool {
+        for _ in 0..PATIENCE {
+            match self.world.ask(&mut self.random, |node| node.remove(name)) {
+                Ok(Ok(()) | Err(CatalogueError::NoSuchDatabase { .. })) => return true,
+                Ok(Err(CatalogueError::Store(error))) => assert_passes(&error),
+                Ok(Err(error @ CatalogueError::Exists { .. })) => panic!("{error}"),
+                Err(_) => {}
+            }
+        }
+        false
+    }
+}
+
+/// Delivers requests once more, long after, at any node.
+pub(crate) fn echo(world: &World, mut random: Seeded) {
+    while world.has_clients() {
+        world.wait(&mut random, 40);
+        let Some(request) = world.echoes.lock().pop_front() else {
+            continue;
+        };
+        if let Ok(answer) = world.ask(&mut random, |node| node.commit(&request))
+            && let Some(answer) = settled(answer)
+        {
+            world.history.lock().answered(request.id, answer);
+        }
+    }
+    world.one_is_done();
+}
