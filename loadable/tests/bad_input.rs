@@ -200,7 +200,7 @@ fn variables_that_make_no_sense_are_named() {
         ("VERSO_WRITERS", "some", "use concurrent or queued"),
         ("VERSO_WRITERS", not_utf8, "use concurrent or queued"),
         ("VERSO_STORE", "some", "write sqlite:PATH"),
-        ("VERSO_STORE", "redis:x", "this build knows sqlite:, http:"),
+        ("VERSO_STORE", "redis:x", "write sqlite:PATH, fdb:CLUSTER_FILE"),
         ("VERSO_STORE", not_utf8, "is not UTF-8"),
         ("VERSO_DEFAULT_VFS", "some", "set it to 1, or to 0"),
         ("VERSO_DEFAULT_VFS", not_utf8, "set it to 1, or to 0"),
@@ -285,10 +285,10 @@ const UNREACHABLE: [(&str, &str); 16] = [
     ("sqlite:newer.db", "format 9, and this build reads up to"),
     ("sqlite:", "names nothing: write a path"),
     ("memory:", "names nothing: write a path or name"),
-    ("fdb:/etc/foundationdb/fdb.cluster", "unknown scheme 'fdb:'"),
+    ("fdb:/etc/foundationdb/fdb.cluster", "fdb.cluster"),
     ("http://localhost", "each node needs a host and a port"),
     ("http://127.0.0.1:9", "cannot be reached: no node answered"),
-    ("postgres://a:b@c/d", "this build knows sqlite:, http:"),
+    ("postgres://a:b@c/d", "write sqlite:PATH, fdb:CLUSTER_FILE"),
     ("store.db", "write sqlite:PATH"),
 ];
 
