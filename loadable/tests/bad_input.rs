@@ -200,7 +200,11 @@ fn variables_that_make_no_sense_are_named() {
         ("VERSO_WRITERS", "some", "use concurrent or queued"),
         ("VERSO_WRITERS", not_utf8, "use concurrent or queued"),
         ("VERSO_STORE", "some", "write sqlite:PATH"),
-        ("VERSO_STORE", "redis:x", "write sqlite:PATH, fdb:CLUSTER_FILE"),
+        (
+            "VERSO_STORE",
+            "redis:x",
+            "write sqlite:PATH, fdb:CLUSTER_FILE",
+        ),
         ("VERSO_STORE", not_utf8, "is not UTF-8"),
         ("VERSO_DEFAULT_VFS", "some", "set it to 1, or to 0"),
         ("VERSO_DEFAULT_VFS", not_utf8, "set it to 1, or to 0"),
