@@ -126,15 +126,20 @@ fn what_others_have_removed_is_not_published_in_part() {
     assert_eq!(world.records(database), (before, 0));
 }
 
-/// A client that waits for a lease, and takes it over once it has seen it unchanged.
-pub(crate) fn take_over(store: &dyn PageStore, database: DatabaseId) -> Lease {
-    let mut request = LeaseRequest {
+/// The first request of a client that wants the lease.
+pub(crate) fn first_request(database: DatabaseId) -> LeaseRequest {
+    LeaseRequest {
         database,
         id: LeaseId::random().expect("random numbers"),
         time_to_live: Duration::from_secs(5),
         ticket: None,
         stuck: None,
-    };
+    }
+}
+
+/// A client that waits for a lease, and takes it over once it has seen it unchanged.
+pub(crate) fn take_over(store: &dyn PageStore, database: DatabaseId) -> Lease {
+    let mut request = first_request(database);
     loop {
         match store.lease(&request).expect("the store answers") {
             LeaseAnswer::Granted(lease) => return lease,
@@ -346,13 +351,7 @@ fn the_holder_of_a_lease_publishes_under_it() {
 }
 
 fn take_over_once(store: &dyn PageStore, database: DatabaseId) -> LeaseAnswer {
-    let request = LeaseRequest {
-        database,
-        id: LeaseId::random().expect("random numbers"),
-        time_to_live: Duration::from_secs(5),
-        ticket: None,
-        stuck: None,
-    };
+    let request = first_request(database);
     let answer = store.lease(&request).expect("the store answers");
     if let LeaseAnswer::Waiting { ticket, view, .. } = &answer {
         assert!(matches!(view, LeaseView::Held { .. }));
@@ -377,13 +376,7 @@ fn who_takes_over_and_dies_while_it_removes_is_followed_by_the_next() {
         // A second node that dies, and a third.
         let faulty = Faulty::new(world.kv.clone());
         let second = engine_over(faulty.clone());
-        let mut asks = LeaseRequest {
-            database,
-            id: LeaseId::random().expect("random numbers"),
-            time_to_live: Duration::from_secs(5),
-            ticket: None,
-            stuck: None,
-        };
+        let mut asks = first_request(database);
         if let Ok(LeaseAnswer::Waiting { ticket, view, .. }) = second.lease(&asks) {
             (asks.ticket, asks.stuck) = (Some(ticket), Some(view));
         }

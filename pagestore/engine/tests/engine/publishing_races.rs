@@ -2,15 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use verso_engine::kv::faulty::{Fault, Faulty};
 use verso_pagestore::{
-    CommitError, CommitRequest, Lease, LeaseAnswer, LeaseId, LeaseRequest, LeaseView, PageStore,
-    Participant,
+    CommitError, CommitRequest, Lease, LeaseAnswer, LeaseView, PageStore, Participant,
 };
 
-use crate::publishing::{MANY, PAGES, World, all, large, take_over};
+use crate::publishing::{MANY, PAGES, World, all, first_request, large, take_over};
 use crate::support::{commit, content, create, engine_over, name, newest, participant, reader};
 
 /// A commit of two pages under a lease.
@@ -180,13 +178,7 @@ fn those_who_wait_see_that_a_publication_goes_on() {
     let base = create(&world.other, "a", 3);
     let request = large(&world, base, 7, None);
     let other = engine_over(world.kv.clone());
-    let mut asks = LeaseRequest {
-        database: base.database,
-        id: LeaseId::random().expect("random numbers"),
-        time_to_live: Duration::from_secs(5),
-        ticket: None,
-        stuck: None,
-    };
+    let mut asks = first_request(base.database);
     let views = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&views);
     world.faulty.before_commits(move |number| {
