@@ -2,10 +2,26 @@
 //! contenders of a benchmark run in one process run, in turns.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its results")]
 
+#[cfg(feature = "foundationdb")]
+mod bare;
+#[cfg(not(feature = "foundationdb"))]
+#[path = "no_bare.rs"]
+mod bare;
+mod cluster;
 mod echo;
+mod library;
 mod nodes;
+mod numbers;
+mod report;
+mod run;
 mod servers;
+mod session;
+mod sql;
+mod steps;
+mod subjects;
 mod turns;
+mod worker;
+mod workload;
 
 use clap::{Parser, Subcommand};
 
@@ -19,16 +35,23 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Workloads in SQL, on SQLite, on Verso and on its peers
+    Run(run::Args),
     /// Latency of requests through one page-store node, beside a bare tonic service
     Nodes(nodes::Args),
-    /// A process of a benchmark: not for people
+    /// A server of a benchmark: not for people
     #[command(hide = true)]
     Server(servers::Args),
+    /// A process that works: not for people
+    #[command(hide = true)]
+    Worker,
 }
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
+        Command::Run(args) => run::run(&args),
         Command::Nodes(args) => nodes::run(&args),
         Command::Server(args) => servers::run(&args),
+        Command::Worker => worker::run(),
     }
 }

@@ -10,6 +10,7 @@ use verso_pagestore::grpc::{ClientOptions, connect};
 use verso_pagestore::{DatabaseName, PageNumber, Since, StoreUrl};
 
 use crate::echo;
+use crate::numbers::Numbers;
 use crate::servers::Running;
 use crate::turns::{Contender, measure};
 
@@ -32,17 +33,6 @@ pub(crate) struct Args {
     times: u32,
 }
 
-/// Numbers that differ, always the same ones.
-struct Numbers(u32);
-
-impl Numbers {
-    /// One below a limit.
-    fn below(&mut self, limit: u32) -> u32 {
-        self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (self.0 >> 8) % limit
-    }
-}
-
 fn open(store: &str, parameters: &str) -> anyhow::Result<Connection> {
     let uri = format!("file:{DATABASE}?vfs=verso&store={store}{parameters}");
     Ok(Connection::open(uri)?)
@@ -60,7 +50,7 @@ fn fill(store: &Path) -> anyhow::Result<()> {
 
 /// Selects one row by its key, in a transaction of its own.
 fn select(db: &Connection) -> impl FnMut() -> anyhow::Result<()> {
-    let mut numbers = Numbers(1);
+    let mut numbers = Numbers::new(1);
     move || {
         let mut statement = db.prepare_cached("SELECT value FROM t WHERE id = ?")?;
         let value: String = statement.query_row([numbers.below(ROWS) + 1], |row| row.get(0))?;
@@ -75,7 +65,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("store.db");
     fill(&path)?;
-    let (node, bare) = (Running::start(Some(&path))?, Running::start(None)?);
+    let store = format!("sqlite:{}", path.display());
+    let (node, bare) = (Running::start(Some(&store))?, Running::start(None)?);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -97,7 +88,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         version: snapshot.version,
         commit: snapshot.commit,
     });
-    let mut numbers = Numbers(2);
+    let mut numbers = Numbers::new(2);
     let pages = snapshot.page_count.get();
     let read = || {
         let page = PageNumber::new(numbers.below(pages) + 1).context("a page")?;

@@ -2,7 +2,6 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, ensure};
@@ -18,8 +17,8 @@ const ANY: &str = "127.0.0.1:0";
 /// Which server.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// A node on this embedded store; without it the bare service
-    store: Option<PathBuf>,
+    /// A node on the store of this URL; without it the bare service
+    store: Option<String>,
 }
 
 /// Serves until standard input ends.
@@ -40,8 +39,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn node(store: &Path) -> anyhow::Result<SocketAddr> {
-    let store = verso_engine::open(&StoreUrl::Sqlite(store.to_owned()))?;
+async fn node(store: &str) -> anyhow::Result<SocketAddr> {
+    let store = verso_engine::open(&StoreUrl::parse(store)?)?;
     let server = Server::bind(ANY.parse()?, store, Limits::default(), Security::default()).await?;
     let address = server.address();
     tokio::spawn(server.run(std::future::pending()));
@@ -57,34 +56,46 @@ async fn bare() -> anyhow::Result<SocketAddr> {
     Ok(address)
 }
 
+/// A process that is ended with this value.
+pub(crate) struct Ended(pub(crate) Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A server that runs. It ends with this value.
 pub(crate) struct Running {
-    process: Child,
+    _process: Ended,
     pub(crate) url: String,
 }
 
 impl Running {
-    /// Starts one: a node on this store, or the bare service.
-    pub(crate) fn start(store: Option<&Path>) -> anyhow::Result<Self> {
+    /// Starts one: a node on the store of a URL, or the bare service.
+    pub(crate) fn start(store: Option<&str>) -> anyhow::Result<Self> {
         let mut process = Command::new(std::env::current_exe()?)
             .arg("server")
             .args(store)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .spawn()?;
-        let output = process.stdout.take().context("it is piped")?;
+            .spawn()
+            .map(Ended)?;
+        let output = process.0.stdout.take().context("it is piped")?;
         let mut address = String::new();
         BufReader::new(output).read_line(&mut address)?;
         ensure!(!address.is_empty(), "a server did not start");
         let url = format!("http://{}", address.trim_end());
-        Ok(Self { process, url })
+        Ok(Self {
+            _process: process,
+            url,
+        })
     }
-}
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+    /// Host and port.
+    pub(crate) fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
     }
 }

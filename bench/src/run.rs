@@ -1,0 +1,163 @@
+//! Runs workloads on all subjects, in turns: each workload has rounds, and in each round every
+//! subject has one turn.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use clap::ValueEnum as _;
+
+use crate::cluster::{self, Cleaning};
+use crate::report::{Line, Report};
+use crate::subjects::{Kind, Peers, Subject};
+use crate::worker::Turn;
+use crate::workload::{WORKLOADS, Workload};
+
+/// What is measured, and for how long.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Workloads; all without any
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(WORKLOADS.iter().map(|one| one.name)))]
+    names: Vec<String>,
+    /// Who is measured; without it all that can be
+    #[arg(long, value_delimiter = ',')]
+    on: Vec<Kind>,
+    #[command(flatten)]
+    peers: Peers,
+    /// Rounds of each workload
+    #[arg(long, default_value = "5")]
+    rounds: u32,
+    /// Length of a turn
+    #[arg(long, default_value = "1")]
+    seconds: f64,
+    /// Rows of almost a page each that scans read
+    #[arg(long, default_value = "20000")]
+    big_rows: u32,
+    /// Short turns and little data: to see that it works
+    #[arg(long)]
+    quick: bool,
+    /// Folder of the file of results
+    #[arg(long, default_value = "bench/results")]
+    results: PathBuf,
+}
+
+/// How long after some work the cluster's counters show all of it: they are logged every 5 s.
+const SETTLED: Duration = Duration::from_secs(7);
+
+/// How many turns long commits are counted: the cluster reads something by itself, too.
+const COUNTED: f64 = 5.0;
+
+/// Runs the benchmark.
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let (rounds, seconds, big_rows) = if args.quick {
+        (2, 0.1, 500)
+    } else {
+        (args.rounds, args.seconds, args.big_rows)
+    };
+    let folder = tempfile::tempdir()?;
+    // Nobody else's keys begin with it.
+    let name = format!("verso-bench-{}", std::process::id());
+    let cluster = args.peers.cluster.as_deref();
+    let _cleaning = Cleaning {
+        cluster,
+        text: &name,
+    };
+    let mut report = Report::new(cluster)?;
+    let mut subjects = Vec::new();
+    for kind in kinds(args)? {
+        eprintln!("filling: {}", kind.title());
+        let subject = Subject::start(kind, folder.path(), &args.peers, &name)?;
+        subject
+            .fill(big_rows)
+            .with_context(|| format!("{} could not be filled", kind.title()))?;
+        subjects.push(subject);
+    }
+    let wanted = |workload: &&Workload| {
+        args.names.is_empty() || args.names.iter().any(|name| name == workload.name)
+    };
+    for workload in WORKLOADS.iter().filter(wanted) {
+        eprintln!("measuring: {}", workload.title);
+        let lines = measure(workload, &mut subjects, rounds, seconds)?;
+        report.add(lines);
+        if let Some(file) = cluster
+            && workload.work.commits()
+            && workload.writers == 1
+        {
+            count(&mut report, workload, &mut subjects, file, seconds)?;
+        }
+        println!("{}\n", report.table(workload));
+    }
+    let file = report.write(&args.results)?;
+    println!("results: {}", file.display());
+    Ok(())
+}
+
+fn kinds(args: &Args) -> anyhow::Result<Vec<Kind>> {
+    let can = |kind: &Kind| {
+        (!kind.in_cluster() || args.peers.cluster.is_some())
+            && (*kind != Kind::Mvsqlite || args.peers.mvsqlite.is_some())
+    };
+    let all = Kind::value_variants().iter().copied();
+    if args.on.is_empty() {
+        return Ok(all.filter(can).collect());
+    }
+    for kind in &args.on {
+        ensure!(
+            can(kind),
+            "{} needs `--cluster`, and mvSQLite `--mvstore` and `--mvsqlite`",
+            kind.title()
+        );
+    }
+    Ok(args.on.clone())
+}
+
+fn measure(
+    workload: &Workload,
+    subjects: &mut [Subject],
+    rounds: u32,
+    seconds: f64,
+) -> anyhow::Result<Vec<Line>> {
+    let mut turns: Vec<Vec<Turn>> = vec![Vec::new(); subjects.len()];
+    for subject in &mut *subjects {
+        subject.rest();
+    }
+    // The first round warms connections and caches, and does not count.
+    for round in 0..=rounds {
+        for (subject, turns) in subjects.iter_mut().zip(&mut turns) {
+            if !subject.kind.takes(workload) || (round == 0 && workload.work.is_cold()) {
+                continue;
+            }
+            let turn = subject
+                .turn(workload, seconds)
+                .with_context(|| format!("{}: {}", subject.kind.title(), workload.title))?;
+            if round > 0 {
+                turns.push(turn);
+            }
+        }
+    }
+    let lines = subjects
+        .iter()
+        .zip(turns)
+        .filter_map(|(subject, turns)| Line::of(subject.kind, workload, &turns));
+    Ok(lines.collect())
+}
+
+/// Counts what one commit makes the cluster read and write, by the cluster's own counters.
+fn count(
+    report: &mut Report,
+    workload: &Workload,
+    subjects: &mut [Subject],
+    file: &Path,
+    seconds: f64,
+) -> anyhow::Result<()> {
+    for subject in subjects.iter_mut().filter(|one| one.kind.in_cluster()) {
+        std::thread::sleep(SETTLED);
+        let before = cluster::status(file)?;
+        let turn = subject.turn(workload, seconds * COUNTED)?;
+        std::thread::sleep(SETTLED);
+        let after = cluster::status(file)?;
+        let commits: u64 = turn.operations.iter().sum();
+        report.count(subject.kind, workload, commits, &before, &after);
+    }
+    Ok(())
+}

@@ -1,0 +1,323 @@
+//! A worker process: it holds the clients of one subject, and works when it is told to.
+
+use std::io::{BufRead as _, Write as _};
+use std::path::Path;
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use crate::bare;
+use crate::numbers::Numbers;
+use crate::session::{Client, Session};
+use crate::workload::{Work, content};
+
+/// Latencies are counted in nanoseconds, up to a minute, with three digits.
+const LONGEST: u64 = 60_000_000_000;
+const DIGITS: u8 = 3;
+
+/// How long a writer lets pass after a statement that failed for another reason than
+/// `SQLITE_BUSY`, so that a server that is gone is not asked in a loop.
+const REST: Duration = Duration::from_millis(1);
+
+/// What a worker is told, one line of JSON each.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Request {
+    /// Fill the database; so many rows of `big`.
+    Fill { big_rows: u32 },
+    /// Work for so many seconds.
+    Turn {
+        work: Work,
+        writers: usize,
+        seconds: f64,
+        synchronous: String,
+    },
+    /// What the cluster of a bare client says of itself.
+    Status,
+    /// Remove all keys of the cluster that begin with this.
+    Clear { text: String },
+}
+
+/// What a worker answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Reply {
+    Done,
+    Turn(Turn),
+    Status(Status),
+    Failed(String),
+}
+
+/// What came of a turn.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Turn {
+    /// Operations that each writer has finished.
+    pub(crate) operations: Vec<u64>,
+    /// Rows, or pages of scans.
+    pub(crate) units: u64,
+    pub(crate) seconds: f64,
+    pub(crate) p50_micros: f64,
+    pub(crate) p99_micros: f64,
+    /// Statements that failed, and what the first said.
+    pub(crate) errors: u64,
+    pub(crate) first_error: Option<String>,
+    /// By how much the counter that they all count in is wrong.
+    pub(crate) lost: i64,
+}
+
+/// What a cluster says of itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Status {
+    /// Version of the servers.
+    pub(crate) version: String,
+    /// Storage engine, redundancy, processes.
+    pub(crate) configuration: String,
+    /// Read requests served since the servers started.
+    pub(crate) reads: u64,
+    /// Bytes of keys and values that were committed since then.
+    pub(crate) written_bytes: u64,
+}
+
+struct Worker {
+    session: Session,
+    clients: Vec<Box<dyn Client>>,
+    turns: u32,
+}
+
+/// What one writer did.
+struct Done {
+    operations: u64,
+    units: u64,
+    errors: u64,
+    first_error: Option<String>,
+    latencies: Histogram<u64>,
+}
+
+/// Works until standard input ends. Its first line is the session.
+pub(crate) fn run() -> anyhow::Result<()> {
+    let mut lines = std::io::stdin().lock().lines();
+    let first = lines.next().context("a session is told first")??;
+    let session: Session = serde_json::from_str(&first)?;
+    let _client = matches!(session, Session::Bare { .. }).then(bare::start);
+    verso_vfs::register(verso_vfs::Options::new(verso_open::open))?;
+    let mut worker = Worker {
+        session,
+        clients: Vec::new(),
+        turns: 0,
+    };
+    for line in lines {
+        let request = serde_json::from_str(&line?)?;
+        let reply = worker
+            .answer(request)
+            .unwrap_or_else(|error| Reply::Failed(format!("{error:#}")));
+        let mut output = std::io::stdout().lock();
+        serde_json::to_writer(&mut output, &reply)?;
+        output.write_all(b"\n")?;
+        output.flush()?;
+    }
+    Ok(())
+}
+
+impl Worker {
+    fn answer(&mut self, request: Request) -> anyhow::Result<Reply> {
+        match request {
+            Request::Fill { big_rows } => {
+                self.fill(big_rows)?;
+                Ok(Reply::Done)
+            }
+            Request::Turn {
+                work,
+                writers,
+                seconds,
+                synchronous,
+            } => {
+                let limit = Duration::from_secs_f64(seconds);
+                Ok(Reply::Turn(self.turn(
+                    work,
+                    writers,
+                    limit,
+                    &synchronous,
+                )?))
+            }
+            Request::Status => Ok(Reply::Status(bare::status(self.cluster()?)?)),
+            Request::Clear { text } => {
+                bare::clear(self.cluster()?, &text)?;
+                Ok(Reply::Done)
+            }
+        }
+    }
+
+    fn cluster(&self) -> anyhow::Result<&Path> {
+        let Session::Bare { cluster, .. } = &self.session else {
+            bail!("only a bare client knows the cluster");
+        };
+        Ok(cluster)
+    }
+
+    fn fill(&self, big_rows: u32) -> anyhow::Result<()> {
+        if let Session::Bare { cluster, prefix } = &self.session {
+            return bare::fill(cluster, prefix, big_rows);
+        }
+        let mut sql = self.session.sql("NORMAL")?;
+        for statement in content(big_rows) {
+            sql.run(&statement, &[])
+                .with_context(|| statement.clone())?;
+        }
+        Ok(())
+    }
+
+    /// Lets so many clients work at once.
+    fn turn(
+        &mut self,
+        work: Work,
+        writers: usize,
+        limit: Duration,
+        synchronous: &str,
+    ) -> anyhow::Result<Turn> {
+        if work == Work::FirstQuery {
+            return self.first_query(synchronous);
+        }
+        while self.clients.len() < writers {
+            let mut client = self.session.open(synchronous)?;
+            client.prepare(work)?;
+            self.clients.push(client);
+        }
+        self.turns += 1;
+        let before = self.counted(work)?;
+        let limit = if work.is_single() {
+            Duration::ZERO
+        } else {
+            limit
+        };
+        let turns = self.turns;
+        let barrier = &Barrier::new(writers);
+        let began = Instant::now();
+        let done: Vec<anyhow::Result<Done>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = self
+                .clients
+                .iter_mut()
+                .take(writers)
+                .enumerate()
+                .map(|(writer, client)| {
+                    let seed = turns * 1000 + u32::try_from(writer).unwrap_or_default();
+                    scope.spawn(move || {
+                        barrier.wait();
+                        work_on(client.as_mut(), work, writer, Numbers::new(seed), limit)
+                    })
+                })
+                .collect();
+            threads.into_iter().map(joined).collect()
+        });
+        let seconds = began.elapsed().as_secs_f64();
+        let after = self.counted(work)?;
+        let done: Vec<Done> = done.into_iter().collect::<anyhow::Result<_>>()?;
+        let mut turn = summary(&done, seconds)?;
+        if work.counter().is_some() {
+            let counted = i64::try_from(turn.operations.iter().sum::<u64>())?;
+            turn.lost = counted - (after - before);
+        }
+        Ok(turn)
+    }
+
+    /// Opens and asks; a client stays for no second turn.
+    fn first_query(&self, synchronous: &str) -> anyhow::Result<Turn> {
+        let began = Instant::now();
+        let mut client = self.session.open(synchronous)?;
+        let mut done = work_on(
+            client.as_mut(),
+            Work::FirstQuery,
+            0,
+            Numbers::new(1),
+            Duration::ZERO,
+        )?;
+        let took = began.elapsed();
+        done.latencies.reset();
+        done.latencies.saturating_record(nanos(took));
+        summary(&[done], took.as_secs_f64())
+    }
+
+    fn counted(&mut self, work: Work) -> anyhow::Result<i64> {
+        let (Some(row), Some(client)) = (work.counter(), self.clients.first_mut()) else {
+            return Ok(0);
+        };
+        Ok(client.counted(row)?)
+    }
+}
+
+fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, anyhow::Result<T>>) -> anyhow::Result<T> {
+    thread
+        .join()
+        .unwrap_or_else(|_| Err(anyhow::anyhow!("a writer panicked")))
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Works until the time is over. An operation that fails is begun again; its latency is that of
+/// all attempts together.
+fn work_on(
+    client: &mut dyn Client,
+    work: Work,
+    writer: usize,
+    mut numbers: Numbers,
+    limit: Duration,
+) -> anyhow::Result<Done> {
+    let mut done = Done {
+        operations: 0,
+        units: 0,
+        errors: 0,
+        first_error: None,
+        latencies: Histogram::new_with_max(LONGEST, DIGITS)?,
+    };
+    let began = Instant::now();
+    let mut operation = began;
+    loop {
+        match client.operate(work, writer, &mut numbers) {
+            Ok(units) => {
+                let now = Instant::now();
+                done.latencies.saturating_record(nanos(now - operation));
+                done.operations += 1;
+                done.units += units;
+                operation = now;
+            }
+            Err(error) => {
+                done.errors += 1;
+                if !error.busy {
+                    std::thread::sleep(REST);
+                }
+                done.first_error.get_or_insert(error.message);
+            }
+        }
+        if began.elapsed() >= limit {
+            return Ok(done);
+        }
+    }
+}
+
+fn summary(done: &[Done], seconds: f64) -> anyhow::Result<Turn> {
+    let mut latencies = Histogram::<u64>::new_with_max(LONGEST, DIGITS)?;
+    for one in done {
+        latencies.add(&one.latencies)?;
+    }
+    let operations: Vec<u64> = done.iter().map(|one| one.operations).collect();
+    let first_error = done.iter().find_map(|one| one.first_error.clone());
+    ensure!(
+        operations.iter().any(|one| *one > 0),
+        "nothing was done: {}",
+        first_error.unwrap_or_default()
+    );
+    #[expect(clippy::cast_precision_loss, reason = "no latency is that long")]
+    let micros = |quantile| latencies.value_at_quantile(quantile) as f64 / 1000.0;
+    Ok(Turn {
+        operations,
+        units: done.iter().map(|one| one.units).sum(),
+        seconds,
+        p50_micros: micros(0.5),
+        p99_micros: micros(0.99),
+        errors: done.iter().map(|one| one.errors).sum(),
+        first_error,
+        lost: 0,
+    })
+}
