@@ -241,6 +241,8 @@ pub(crate) fn guard<T: KvTransaction>(
         let (first, last) = (page(*range.start()), page(*range.end()));
         transaction.add_read_conflict(keys::pages(database, first, last));
     }
+    // The page records of a large commit were written before the step that makes them visible.
+    transaction.add_read_conflict(KeyRange::single(&keys::publication(database)));
     let commit = KeyRange::single(&keys::commit(database, id));
     transaction.add_read_conflict(commit.clone());
     transaction.add_write_conflict(commit);

@@ -15,6 +15,7 @@ mod leases;
 mod loads;
 mod moments;
 mod publishing;
+mod publishing_joint;
 mod publishing_races;
 mod stages;
 mod support;

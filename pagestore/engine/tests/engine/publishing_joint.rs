@@ -1,0 +1,67 @@
+//! Large commits and transactions over several databases, which read what they change.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::thread;
+
+use verso_engine::kv::faulty::Faulty;
+use verso_pagestore::{CommitError, PageStore};
+
+use crate::publishing::{World, all, large};
+use crate::support::{content, create, engine_over, newest, participant, reader, request};
+
+/// The number of the transaction that makes a large commit visible.
+fn last_step() -> usize {
+    let world = World::new();
+    let base = create(&world.other, "a", 3);
+    let large = large(&world, base, 7, None);
+    let last = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&last);
+    world
+        .faulty
+        .before_commits(move |number| seen.store(number, Ordering::SeqCst));
+    world.mortal.commit(&large).expect("nobody is in its way");
+    last.load(Ordering::SeqCst)
+}
+
+/// The page records are there when it looks, and the commit is not; when it commits, both are.
+#[test]
+fn who_reads_pages_while_they_are_made_visible_and_writes_elsewhere_has_a_conflict() {
+    let last = last_step();
+    let world = World::new();
+    let base = create(&world.other, "a", 3);
+    create(&world.other, "b", 3);
+    let large = large(&world, base, 7, None);
+    let (reached, has_reached) = channel();
+    let (go, may_go) = channel();
+    let (done, is_done) = channel();
+    world.faulty.before_commits(move |number| {
+        if number == last {
+            reached.send(()).expect("somebody waits");
+            may_go.recv().expect("somebody says so");
+        }
+    });
+    let faulty = Faulty::new(world.kv.clone());
+    let others = engine_over(faulty.clone());
+    faulty.before_commits(move |number| {
+        if number == 0 {
+            go.send(()).expect("somebody waits");
+            is_done.recv().expect("somebody says so");
+        }
+    });
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            world.mortal.commit(&large).expect("nobody is in its way");
+            done.send(()).expect("somebody waits");
+        });
+        has_reached.recv().expect("there is a last step");
+        let read = reader(newest(&others, "a"), &[3]);
+        let written = participant(newest(&others, "b"), &[], &[(1, 9)], 3);
+        let refused = others.commit(&request(vec![read, written]));
+        let refused = refused.expect_err("page 3 has changed");
+        assert!(matches!(refused, CommitError::Conflict(_)), "{refused}");
+    });
+    assert_eq!(content(&others, &newest(&others, "b")), [1, 2, 3]);
+    assert_eq!(content(&others, &newest(&others, "a")), all(7));
+}
