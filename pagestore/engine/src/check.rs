@@ -19,24 +19,40 @@ impl<K: Kv> Engine<K> {
         transaction: &mut K::Transaction,
         request: &CommitRequest,
     ) -> Result<Option<Version>, RunError<CommitError>> {
-        let mut conflicts = Vec::with_capacity(request.participants.len());
-        for participant in &request.participants {
-            match self.look_since(transaction, request.id, participant)? {
-                Past::Committed(version) => return Ok(Some(version)),
-                Past::Others(conflict) => conflicts.push(conflict.map(CommitError::Conflict)),
-                Past::Removed => {
-                    let Snapshot { database, .. } = participant.snapshot;
-                    conflicts.push(Some(CommitError::Removed { database }));
-                }
-            }
-        }
-        for (participant, conflict) in request.participants.iter().zip(conflicts) {
-            if let Some(conflict) = conflict {
-                return Err(RunError::Abort(conflict));
+        let obstacles = match self.look_at_all(transaction, request)? {
+            Earlier::Committed(version) => return Ok(Some(version)),
+            Earlier::Others(obstacles) => obstacles,
+        };
+        for (participant, obstacle) in request.participants.iter().zip(obstacles) {
+            if let Some(obstacle) = obstacle {
+                return Err(RunError::Abort(obstacle));
             }
             self.check_lease(transaction, participant)?;
         }
         Ok(None)
+    }
+
+    /// Looks at all databases before anything is refused: if an earlier attempt took effect,
+    /// any one of them may have been changed or removed since.
+    pub(crate) fn look_at_all(
+        &self,
+        transaction: &mut K::Transaction,
+        request: &CommitRequest,
+    ) -> Result<Earlier, RunError<CommitError>> {
+        let mut obstacles = Vec::with_capacity(request.participants.len());
+        for participant in &request.participants {
+            obstacles.push(
+                match self.look_since(transaction, request.id, participant)? {
+                    Past::Committed(version) => return Ok(Earlier::Committed(version)),
+                    Past::Others(conflict) => conflict.map(CommitError::Conflict),
+                    Past::Removed => {
+                        let Snapshot { database, .. } = participant.snapshot;
+                        Some(CommitError::Removed { database })
+                    }
+                },
+            );
+        }
+        Ok(Earlier::Others(obstacles))
     }
 
     /// Refuses a commit while somebody else holds the lease. What only reads a database
@@ -61,7 +77,7 @@ impl<K: Kv> Engine<K> {
 
     /// Looks at what was committed since the snapshot, some commits at a time: there may be any
     /// number of them.
-    pub(crate) fn look_since(
+    fn look_since(
         &self,
         transaction: &mut K::Transaction,
         id: CommitId,
@@ -95,8 +111,16 @@ impl<K: Kv> Engine<K> {
     }
 }
 
+/// What was committed since the snapshots of a transaction.
+pub(crate) enum Earlier {
+    /// The transaction, by an earlier attempt.
+    Committed(Version),
+    /// Not the transaction. Of each participant, what is in its way.
+    Others(Vec<Option<CommitError>>),
+}
+
 /// What was committed to a database since a snapshot.
-pub(crate) enum Past {
+enum Past {
     /// This very commit, by an earlier attempt.
     Committed(Version),
     /// Commits of others, and the first that is in the way.

@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use verso_pagestore::{
     Change, CommitError, CommitId, CommitOutcome, CommitRequest, DatabaseId, Durability, LeaseId,
-    PageNumber, Participant, RoaringBitmap, StoreError, Version,
+    PageNumber, RoaringBitmap, StoreError, Version,
 };
 
-use crate::check::{Past, must_exist};
+use crate::check::{Earlier, must_exist};
 use crate::commit::guard;
 use crate::kv::{Isolation, Kv, KvError, KvTransaction, RangeQuery, RunError, attempts, run};
 use crate::lease::{Beat, LeaseRecord, Publishing};
@@ -63,11 +63,6 @@ fn refused(error: CommitError) -> RunError<Halt> {
     RunError::Abort(Halt::Refused(error))
 }
 
-const fn removed(participant: &Participant) -> CommitError {
-    let database = participant.snapshot.database;
-    CommitError::Removed { database }
-}
-
 /// Turns what the checks of every commit say into what ends a publication.
 fn halted(error: RunError<CommitError>) -> RunError<Halt> {
     match error {
@@ -105,7 +100,11 @@ impl<K: Kv> Engine<K> {
             if let Some(change) = &participant.change {
                 let database = participant.snapshot.database;
                 for writes in change.writes.chunks(self.pages_per_step(change)) {
-                    self.stage_pages(request.id, database, writes)?;
+                    match self.stage_pages(request.id, database, writes) {
+                        // An earlier attempt may have taken effect before.
+                        Ok(()) | Err(CommitError::Removed { .. }) => {}
+                        Err(refusal) => return Err(refusal),
+                    }
                 }
             }
         }
@@ -178,22 +177,25 @@ impl<K: Kv> Engine<K> {
 
     fn try_conclude(&self, request: &CommitRequest, parts: &[Part]) -> Step<CommitOutcome> {
         let mut transaction = self.kv.begin()?;
-        for participant in &request.participants {
-            let past = self.look_since(&mut transaction, request.id, participant);
-            match past.map_err(halted)? {
-                Past::Committed(version) => {
-                    let read_version = transaction.read_version()?;
-                    return Ok(CommitOutcome {
-                        version,
-                        read_version,
-                    });
-                }
-                Past::Removed => return Err(refused(removed(participant))),
-                // Of what is only read others may have made something new meanwhile.
-                Past::Others(Some(conflict)) if participant.change.is_none() => {
-                    return Err(refused(CommitError::Conflict(conflict)));
-                }
-                Past::Others(_) => {}
+        let obstacles = match self
+            .look_at_all(&mut transaction, request)
+            .map_err(halted)?
+        {
+            Earlier::Committed(version) => {
+                let read_version = transaction.read_version()?;
+                return Ok(CommitOutcome {
+                    version,
+                    read_version,
+                });
+            }
+            Earlier::Others(obstacles) => obstacles,
+        };
+        for (participant, obstacle) in request.participants.iter().zip(obstacles) {
+            match obstacle {
+                // Others may have changed what is only read, but nothing else.
+                None => {}
+                Some(CommitError::Conflict(_)) if participant.change.is_some() => {}
+                Some(obstacle) => return Err(refused(obstacle)),
             }
             if participant.change.is_none() {
                 let database = participant.snapshot.database;

@@ -6,8 +6,8 @@ use verso_pagestore::{
     RoaringBitmap,
 };
 
-use super::{Halt, Part, Step, halted, own_lease, refused, removed};
-use crate::check::{Past, must_exist};
+use super::{Halt, Part, Step, halted, own_lease, refused};
+use crate::check::{Earlier, must_exist};
 use crate::commit::guard;
 use crate::kv::{Kv, KvTransaction, RunError, run};
 use crate::lease::{Beat, LeaseRecord, Publishing};
@@ -45,27 +45,25 @@ impl<K: Kv> Engine<K> {
         dead: Option<(Publishing, Beat)>,
     ) -> Result<Opened<'a>, Halt> {
         let result = run(&self.kv, Durability::Off, |transaction| {
+            let obstacles = match self.look_at_all(transaction, request).map_err(halted)? {
+                Earlier::Committed(version) => {
+                    // An attempt after the one that took effect may have staged again.
+                    for participant in &request.participants {
+                        let database = participant.snapshot.database;
+                        transaction.clear_range(&keys::staged(database, request.id));
+                    }
+                    let read_version = transaction.read_version()?;
+                    return Ok(Opened::Committed(CommitOutcome {
+                        version,
+                        read_version,
+                    }));
+                }
+                Earlier::Others(obstacles) => obstacles,
+            };
             let mut parts = Vec::new();
-            for participant in &request.participants {
-                let past = self.look_since(transaction, request.id, participant);
-                match past.map_err(halted)? {
-                    Past::Committed(version) => {
-                        // An attempt after the one that took effect may have staged again.
-                        for participant in &request.participants {
-                            let database = participant.snapshot.database;
-                            transaction.clear_range(&keys::staged(database, request.id));
-                        }
-                        let read_version = transaction.read_version()?;
-                        return Ok(Opened::Committed(CommitOutcome {
-                            version,
-                            read_version,
-                        }));
-                    }
-                    Past::Removed => return Err(refused(removed(participant))),
-                    Past::Others(Some(conflict)) => {
-                        return Err(refused(CommitError::Conflict(conflict)));
-                    }
-                    Past::Others(None) => {}
+            for (participant, obstacle) in request.participants.iter().zip(obstacles) {
+                if let Some(obstacle) = obstacle {
+                    return Err(refused(obstacle));
                 }
                 if let Some(change) = &participant.change {
                     // Who publishes shows it in all databases at once, so one is enough to know.

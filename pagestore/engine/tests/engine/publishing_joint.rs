@@ -1,4 +1,5 @@
-//! Large commits and transactions over several databases, which read what they change.
+//! Large commits and other databases: those that they change or read beside, and those whose
+//! transactions read what they change.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +10,9 @@ use verso_engine::kv::faulty::Faulty;
 use verso_pagestore::{CommitError, PageStore};
 
 use crate::publishing::{World, all, large};
-use crate::support::{content, create, engine_over, newest, participant, reader, request};
+use crate::support::{
+    commit, content, create, engine_over, name, newest, participant, reader, request,
+};
 
 /// The number of the transaction that makes a large commit visible.
 fn last_step() -> usize {
@@ -64,4 +67,32 @@ fn who_reads_pages_while_they_are_made_visible_and_writes_elsewhere_has_a_confli
     });
     assert_eq!(content(&others, &newest(&others, "b")), [1, 2, 3]);
     assert_eq!(content(&others, &newest(&others, "a")), all(7));
+}
+
+#[test]
+fn what_took_effect_stays_so_when_a_database_that_it_read_has_changed() {
+    let world = World::new();
+    let base = create(&world.other, "a", 3);
+    let read = create(&world.other, "b", 3);
+    let mut large = large(&world, base, 7, None);
+    large.participants.insert(0, reader(read, &[3]));
+    let outcome = world.other.commit(&large).expect("no conflict");
+    commit(&world.other, read, &[], &[(3, 9)], 3).expect("no conflict");
+    let again = world.other.commit(&large).expect("it took effect");
+    assert_eq!(again.version, outcome.version);
+}
+
+#[test]
+fn what_took_effect_stays_so_when_a_database_that_it_changed_is_gone() {
+    let world = World::new();
+    let base = create(&world.other, "a", 3);
+    let beside = create(&world.other, "b", 3);
+    let mut large = large(&world, base, 7, None);
+    let part = participant(beside, &[], &[(3, 9)], 3);
+    large.participants.insert(0, part);
+    let outcome = world.other.commit(&large).expect("no conflict");
+    world.other.remove(&name("b")).expect("it is there");
+    let again = world.other.commit(&large).expect("it took effect");
+    assert_eq!(again.version, outcome.version);
+    assert_eq!(world.records(base.database).1, 0);
 }
