@@ -42,6 +42,13 @@ pub(crate) struct Publishing {
     round: u32,
 }
 
+impl Publishing {
+    /// Whether nobody has tried it before, so that nothing is there of it.
+    pub(crate) const fn is_first(self) -> bool {
+        self.round == 1
+    }
+}
+
 /// A sign of life of a holder: it changes as long as the holder lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Beat(u64);

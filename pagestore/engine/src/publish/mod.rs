@@ -77,6 +77,8 @@ pub(crate) struct Part<'a> {
     /// Pages that the database has after the commit.
     pages: RoaringBitmap,
     database: DatabaseId,
+    /// The version of its snapshot.
+    base: Version,
     publishing: Publishing,
 }
 
@@ -148,9 +150,13 @@ impl<K: Kv> Engine<K> {
         while pages.peek().is_some() {
             let most = self.pages_per_step(part.change);
             let step: RoaringBitmap = pages.by_ref().take(most).collect();
+            let mut is_first = part.publishing.is_first();
             let result = run(&self.kv, Durability::Off, |transaction| {
                 for part in all {
                     self.show_progress(transaction, part.database, part.publishing)?;
+                }
+                if !std::mem::take(&mut is_first) {
+                    unpublish_step(transaction, part, &step);
                 }
                 publish_step(transaction, id, part, &step)
             });
@@ -257,6 +263,14 @@ impl<K: Kv> Engine<K> {
     fn pages_per_step(&self, change: &Change) -> usize {
         let bytes = STEP.min(self.kv.limits().transaction_bytes / 4);
         (bytes / (change.page_size.length() + PAGE_OVERHEAD)).max(1)
+    }
+}
+
+/// Removes the page records that an earlier attempt may have made of some pages. Nobody else has
+/// written them since the snapshot.
+fn unpublish_step<T: KvTransaction>(transaction: &mut T, part: &Part, step: &RoaringBitmap) {
+    for page in step.iter().filter_map(PageNumber::new) {
+        transaction.clear_range(&keys::page_after(part.database, page, part.base));
     }
 }
 

@@ -112,6 +112,7 @@ impl<K: Kv> Engine<K> {
             change,
             pages,
             database,
+            base: participant.snapshot.version,
             publishing,
         })
     }
