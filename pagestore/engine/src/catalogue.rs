@@ -5,7 +5,7 @@ use verso_pagestore::{
     PageCount, RoaringBitmap, StoreError,
 };
 
-use crate::kv::{Isolation, Kv, KvTransaction, RangeQuery, RunError, look, run};
+use crate::kv::{Isolation, Kv, KvError, KvTransaction, RangeQuery, RunError, attempts, look, run};
 use crate::log::{DatabaseState, DecodeError, Info};
 use crate::{Engine, keys, log};
 
@@ -117,39 +117,60 @@ impl<K: Kv> Engine<K> {
         from: &DatabaseName,
         to: &DatabaseName,
     ) -> Result<(), CatalogueError> {
+        // What earlier attempts of unknown result have moved, or not.
         let mut moving = None;
-        let result = run(&self.kv, Durability::Full, |transaction| -> Attempt<()> {
-            let target = self.resolve::<CatalogueError>(transaction, to)?;
-            let source = self.resolve::<CatalogueError>(transaction, from)?;
-            if source.is_none() && target.is_some() && target == moving {
-                // An earlier attempt, whose result was unknown, took effect.
+        let result = attempts(&self.kv, || {
+            let mut transaction = self.kv.begin()?;
+            let Some(id) = self.try_rename(&mut transaction, from, to, moving)? else {
                 return Ok(());
-            }
-            let Some(id) = source else {
-                return Err(RunError::Abort(CatalogueError::NoSuchDatabase {
-                    name: from.clone(),
-                }));
             };
-            if target.is_some() {
-                return Err(RunError::Abort(CatalogueError::Exists { name: to.clone() }));
+            let result = transaction.commit(Durability::Full);
+            if let Err(KvError::CommitUnknown(_)) = &result {
+                moving = Some(id);
             }
-            moving = Some(id);
-            transaction.clear(&keys::name(from));
-            put_name(transaction, to, id);
-            Ok(())
+            Ok(result.map(|_| ())?)
         });
-        self.finish(result.map(|_| ()))
+        self.finish(result)
+    }
+
+    /// The answer is what is renamed, or nothing if that was done before.
+    fn try_rename(
+        &self,
+        transaction: &mut K::Transaction,
+        from: &DatabaseName,
+        to: &DatabaseName,
+        moving: Option<DatabaseId>,
+    ) -> Attempt<Option<DatabaseId>> {
+        let target = self.resolve::<CatalogueError>(transaction, to)?;
+        let source = self.resolve::<CatalogueError>(transaction, from)?;
+        if moving.is_some() && source != moving {
+            if target == moving {
+                return Ok(None);
+            }
+            // Others have renamed or removed it since then, or before.
+            let lost = KvError::CommitUnknown("others have renamed the database, too".into());
+            return Err(RunError::Abort(self.store_error(lost).into()));
+        }
+        let id = self.existing(transaction, from)?;
+        if target.is_some() {
+            return Err(RunError::Abort(CatalogueError::Exists { name: to.clone() }));
+        }
+        transaction.clear(&keys::name(from));
+        put_name(transaction, to, id);
+        Ok(Some(id))
     }
 
     pub(crate) fn remove_database(&self, name: &DatabaseName) -> Result<(), CatalogueError> {
         let mut removing = None;
         let result = run(&self.kv, Durability::Full, |transaction| -> Attempt<()> {
-            match (self.resolve::<CatalogueError>(transaction, name)?, removing) {
-                // An earlier attempt, whose result was unknown, took effect. Or else somebody
-                // made a new database of that name since, which is not the one to remove.
-                (None, Some(_)) => return Ok(()),
-                (Some(id), Some(removed)) if id != removed => return Ok(()),
-                _ => {}
+            if let Some(removed) = removing
+                && self
+                    .get_info::<CatalogueError>(transaction, removed)?
+                    .is_none()
+            {
+                // An earlier attempt, whose result was unknown, took effect. What has the name
+                // now is another database, which somebody made since.
+                return Ok(());
             }
             let id = self.existing(transaction, name)?;
             removing = Some(id);

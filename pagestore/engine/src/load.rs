@@ -7,7 +7,7 @@ use verso_pagestore::{
 
 use crate::catalogue::put_name;
 use crate::commit::stored;
-use crate::kv::{Isolation, Kv, KvTransaction, RangeQuery, RunError, run};
+use crate::kv::{Isolation, Kv, KvError, KvTransaction, RangeQuery, RunError, attempts, run};
 use crate::log::{CopyRecord, DatabaseState};
 use crate::{Engine, keys, log, record};
 
@@ -111,31 +111,52 @@ impl<K: Kv> Engine<K> {
         let commit = self.new_commit_id()?;
         let mut pages = RoaringBitmap::new();
         pages.insert_range(1..=page_count.get());
-        let result = run(
-            &self.kv,
-            Durability::Full,
-            |transaction| -> Attempt<Option<Version>> {
-                if self.resolve::<LoadError>(transaction, name)? == Some(database) {
-                    // An earlier attempt, whose result was unknown, took effect.
-                    return Ok(Some(
-                        self.oldest::<LoadError>(transaction, database)?.version,
-                    ));
+        // Why the result of an earlier attempt is unknown.
+        let mut unknown = None;
+        let result = attempts(&self.kv, || {
+            let mut transaction = self.kv.begin()?;
+            match self.load_state(&mut transaction, database)? {
+                // An earlier attempt took effect. It may have got another name since.
+                Some(DatabaseState::Live) => {
+                    let first = self.oldest::<LoadError>(&mut transaction, database)?;
+                    return Ok(first.version);
                 }
-                self.free(transaction, name)?;
-                self.loading(transaction, database)?;
-                self.clear_copy_record(transaction, database)?;
-                self.put_info(transaction, database, DatabaseState::Live);
-                put_name(transaction, name, database);
-                let record =
-                    log::encode_commit((self.clock)(), commit, Some(page_size), page_count, &pages);
-                transaction.set_versionstamped(&keys::log_prefix(database), &record);
-                Ok(None)
-            },
-        );
-        let (earlier, committed) = self.finish(result)?;
-        Ok(earlier
-            .or(committed.versionstamp)
-            .expect("a load that is finished wrote its commit"))
+                Some(DatabaseState::Loading) => {}
+                None => return Err(RunError::Abort(self.no_load(database, unknown.take()))),
+            }
+            self.free(&mut transaction, name)?;
+            self.clear_copy_record(&mut transaction, database)?;
+            self.put_info(&mut transaction, database, DatabaseState::Live);
+            put_name(&mut transaction, name, database);
+            let record =
+                log::encode_commit((self.clock)(), commit, Some(page_size), page_count, &pages);
+            transaction.set_versionstamped(&keys::log_prefix(database), &record);
+            let result = transaction.commit(Durability::Full);
+            if let Err(KvError::CommitUnknown(reason)) = &result {
+                unknown = Some(reason.clone());
+            }
+            let version = result?.versionstamp;
+            Ok(version.expect("a load that is finished writes its commit"))
+        });
+        self.finish(result)
+    }
+
+    fn load_state(
+        &self,
+        transaction: &mut K::Transaction,
+        database: DatabaseId,
+    ) -> Attempt<Option<DatabaseState>> {
+        let info = self.get_info::<LoadError>(transaction, database)?;
+        Ok(info.map(|info| info.state))
+    }
+
+    /// Why there is nothing to finish: it was given up, unless an attempt of unknown result has
+    /// finished it, and somebody removed the database since.
+    fn no_load(&self, database: DatabaseId, unknown: Option<String>) -> LoadError {
+        match unknown {
+            Some(reason) => self.store_error(KvError::CommitUnknown(reason)).into(),
+            None => LoadError::Ended { database },
+        }
     }
 
     pub(crate) fn abort_load(&self, database: DatabaseId) -> Result<(), LoadError> {
@@ -158,9 +179,9 @@ impl<K: Kv> Engine<K> {
 
     /// An error unless the database is being loaded.
     fn loading(&self, transaction: &mut K::Transaction, database: DatabaseId) -> Attempt<()> {
-        match self.get_info::<LoadError>(transaction, database)? {
-            Some(info) if info.state == DatabaseState::Loading => Ok(()),
-            _ => Err(RunError::Abort(LoadError::Ended { database })),
+        match self.load_state(transaction, database)? {
+            Some(DatabaseState::Loading) => Ok(()),
+            Some(DatabaseState::Live) | None => Err(RunError::Abort(LoadError::Ended { database })),
         }
     }
 

@@ -4,6 +4,7 @@
 //! injected at commits.
 
 mod catalogue;
+mod catalogue_races;
 #[cfg(feature = "foundationdb")]
 mod cluster;
 mod commits;
