@@ -98,18 +98,7 @@ impl<K: Kv> Engine<K> {
     }
 
     pub(crate) fn publish(&self, request: &CommitRequest) -> Result<CommitOutcome, CommitError> {
-        for participant in &request.participants {
-            if let Some(change) = &participant.change {
-                let database = participant.snapshot.database;
-                for writes in change.writes.chunks(self.pages_per_step(change)) {
-                    match self.stage_pages(request.id, database, writes) {
-                        // An earlier attempt may have taken effect before.
-                        Ok(()) | Err(CommitError::Removed { .. }) => {}
-                        Err(refusal) => return Err(refusal),
-                    }
-                }
-            }
-        }
+        self.stage_writes(request)?;
         let (mut seen, mut looks) = (None, 0);
         for _ in 0..MOST_LOOKS {
             let dead = seen.filter(|_| looks >= DEAD_AFTER);
@@ -121,12 +110,31 @@ impl<K: Kv> Engine<K> {
                     looks = if seen == state { looks + 1 } else { 0 };
                     seen = state;
                 }
-                Err(Halt::Superseded) => {}
+                // Whoever has taken it over has removed them.
+                Err(Halt::Superseded) => self.stage_writes(request)?,
             }
             self.kv.pause(POLL);
         }
         let reason = "another attempt at this commit is under way".to_owned();
         Err(CommitError::Unknown { reason })
+    }
+
+    /// Stages the pages that came with the request.
+    fn stage_writes(&self, request: &CommitRequest) -> Result<(), CommitError> {
+        for participant in &request.participants {
+            let Some(change) = &participant.change else {
+                continue;
+            };
+            let database = participant.snapshot.database;
+            for writes in change.writes.chunks(self.pages_per_step(change)) {
+                match self.stage_pages(request.id, database, writes) {
+                    // An earlier attempt may have taken effect before.
+                    Ok(()) | Err(CommitError::Removed { .. }) => {}
+                    Err(refusal) => return Err(refusal),
+                }
+            }
+        }
+        Ok(())
     }
 
     fn publish_round(
@@ -309,11 +317,17 @@ fn publish_step<T: KvTransaction>(
         found.insert(page.get());
         transaction.set_versionstamped(&keys::page_prefix(database, page), &value);
     }
-    if *step != found {
-        // Whoever had taken the lease over in the meantime has removed them.
-        return Err(refused(CommitError::LeaseLost { database }));
+    let missing = step - &found;
+    if missing.is_disjoint(&part.change.staged) {
+        // Those can be staged again, now or whenever the request is asked again.
+        return if missing.is_empty() {
+            Ok(())
+        } else {
+            Err(RunError::Abort(Halt::Superseded))
+        };
     }
-    Ok(())
+    // Whoever had taken the lease over in the meantime has removed them.
+    Err(refused(CommitError::LeaseLost { database }))
 }
 
 /// The lease of a transaction that has none is named after its commit.

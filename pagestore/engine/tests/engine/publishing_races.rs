@@ -64,6 +64,66 @@ fn a_publication_that_is_taken_over_while_its_node_works_ends_there() {
     panic!("it has fewer steps");
 }
 
+/// A network may deliver a request once more, after its client was told that it is lost.
+#[test]
+fn what_was_said_to_be_lost_stays_so() {
+    for step in 0..MANY {
+        let world = World::new();
+        let base = create(&world.other, "a", 3);
+        let request = large(&world, base, 7, None);
+        let is_reached = publish_ousted(&world, &request, step);
+        if !is_reached {
+            assert!(step > 8);
+            return;
+        }
+    }
+    panic!("it has fewer steps");
+}
+
+/// The same for one whose pages all come with it, so that each attempt has them.
+#[test]
+fn what_can_be_staged_again_is_not_said_to_be_lost() {
+    for step in 0..MANY {
+        let world = World::new();
+        let base = create(&world.other, "a", 3);
+        let pages: Vec<_> = (1..=PAGES).map(|page| (page, 7)).collect();
+        let request = crate::support::request(vec![participant(base, &[], &pages, PAGES)]);
+        let is_reached = publish_ousted(&world, &request, step);
+        assert_eq!(content(&world.other, &newest(&world.other, "a")), all(7));
+        if !is_reached {
+            assert!(step > 8);
+            return;
+        }
+    }
+    panic!("it has fewer steps");
+}
+
+/// Publishes, while somebody takes the lease over at a step, and gives it back. Then once more.
+fn publish_ousted(world: &World, request: &CommitRequest, step: usize) -> bool {
+    let database = newest(&world.other, "a").database;
+    let stranger = engine_over(world.kv.clone());
+    let is_reached = Arc::new(AtomicBool::new(false));
+    let reaches = Arc::clone(&is_reached);
+    world.faulty.before_commits(move |number| {
+        if number == step {
+            let lease = take_over(&stranger, database);
+            stranger.release_lease(&lease).expect("it is its own");
+            reaches.store(true, Ordering::SeqCst);
+        }
+    });
+    let result = world.mortal.commit(request);
+    let again = world.other.commit(request);
+    if let Ok(outcome) = &result {
+        let again = again.expect("it took effect");
+        assert_eq!(again.version, outcome.version, "step {step}");
+    } else {
+        let lost = Err(CommitError::LeaseLost { database });
+        assert_eq!((&result, &again), (&lost, &lost), "step {step}");
+    }
+    assert_eq!(world.records(database).1, 0, "step {step}");
+    is_reached.load(Ordering::SeqCst)
+}
+
 #[test]
 fn two_nodes_that_publish_one_commit_make_one_of_it() {
     for step in 0..MANY {
