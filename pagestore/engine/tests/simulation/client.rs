@@ -9,6 +9,7 @@ use verso_pagestore::{
     Snapshot,
 };
 
+use crate::history::{Begin, Read};
 use crate::pages::{number, some_change, some_pages};
 use crate::world::World;
 
@@ -23,7 +24,7 @@ pub(crate) struct Client<'a> {
     /// The newest snapshot of each database that it has heard of, by a begin or a commit.
     known: BTreeMap<DatabaseName, Snapshot>,
     /// Any snapshots from before.
-    old: Vec<Snapshot>,
+    pub(crate) old: Vec<Snapshot>,
 }
 
 /// A transaction under way: participants, and the pages to stage before the commit.
@@ -45,8 +46,12 @@ impl<'a> Client<'a> {
         for _ in 0..things {
             match self.random.below(100) {
                 0..14 => self.transaction_with_lease(),
-                14..20 => self.create_or_remove(),
-                20..26 => self.read_the_past(),
+                14..19 => self.create_or_remove(),
+                19..22 => self.rename(),
+                22..26 => self.load(),
+                26..28 => self.list(),
+                28..32 => self.read_the_past(),
+                32..37 => self.look_at_a_moment(),
                 _ => self.transaction(),
             }
             if self.random.below(8) == 0 {
@@ -68,6 +73,11 @@ impl<'a> Client<'a> {
             let Some(snapshot) = self.some_snapshot(&name) else {
                 return;
             };
+            // After a rename, two names may lead to one database.
+            let mut others = draft.0.iter().map(|part| part.snapshot.database);
+            if others.any(|other| other == snapshot.database) {
+                continue;
+            }
             // Somebody among several may only read.
             let writes = draft.0.is_empty() || self.random.below(2) == 0;
             if !self.take_part(&mut draft, id, snapshot, None, writes) {
@@ -130,18 +140,28 @@ impl<'a> Client<'a> {
             });
         let called = self.world.history.lock().tick();
         for _ in 0..PATIENCE {
-            match self
+            let (answer, window) = self
                 .world
-                .ask(&mut self.random, |node| node.begin(name, since))
-            {
+                .ask_when(&mut self.random, |node| node.begin(name, since));
+            match answer {
                 Ok(Ok(begun)) => {
                     let snapshot = begun.snapshot;
-                    self.world.history.lock().begun(called, since, begun);
+                    let mut history = self.world.history.lock();
+                    let returned = history.tick();
+                    history.begins.push(Begin {
+                        name: name.clone(),
+                        called,
+                        window,
+                        returned,
+                        since,
+                        begun,
+                    });
                     self.old.extend(self.known.insert(name.clone(), snapshot));
                     return Some(snapshot);
                 }
                 Ok(Err(BeginError::NoSuchDatabase { .. })) => {
-                    assert!(is_removable(name), "{name} is gone");
+                    let mut history = self.world.history.lock();
+                    history.missing.push((name.clone(), window));
                     return None;
                 }
                 Ok(Err(BeginError::Store(error))) => assert_passes(&error),
@@ -155,19 +175,22 @@ impl<'a> Client<'a> {
     pub(crate) fn read(&mut self, snapshot: &Snapshot, pages: &RoaringBitmap) -> bool {
         let pages: Vec<_> = pages.iter().map(number).collect();
         for _ in 0..PATIENCE {
-            match self
+            let (answer, window) = self
                 .world
-                .ask(&mut self.random, |node| node.read(snapshot, &pages))
-            {
+                .ask_when(&mut self.random, |node| node.read(snapshot, &pages));
+            match answer {
                 Ok(Ok(answer)) => {
-                    self.world.history.lock().reads.push(crate::history::Read {
+                    self.world.history.lock().reads.push(Read {
                         snapshot: *snapshot,
                         pages,
                         answer,
                     });
                     return true;
                 }
-                Ok(Err(ReadError::Removed { .. })) => return false,
+                Ok(Err(ReadError::Removed { database })) => {
+                    self.world.history.lock().gone.push((database, window));
+                    return false;
+                }
                 Ok(Err(ReadError::Store(error))) => assert_passes(&error),
                 Ok(Err(error @ ReadError::Corrupt { .. })) => panic!("{error}"),
                 Err(_) => {}
@@ -177,14 +200,19 @@ impl<'a> Client<'a> {
     }
 
     fn read_the_past(&mut self) {
-        let count = u64::try_from(self.old.len()).expect("it is small");
-        if count == 0 {
+        let Some(snapshot) = self.some_old_snapshot() else {
             return;
-        }
-        let index = usize::try_from(self.random.below(count)).expect("it is small");
-        let snapshot = self.old[index];
+        };
         let pages = some_pages(&mut self.random, &snapshot, 6);
         self.read(&snapshot, &pages);
+    }
+
+    /// A snapshot that it has had for a while.
+    pub(crate) fn some_old_snapshot(&mut self) -> Option<Snapshot> {
+        let count = u64::try_from(self.old.len()).expect("it is small");
+        let index = self.random.below(count.max(1));
+        let index = usize::try_from(index).expect("it is small");
+        self.old.get(index).copied()
     }
 
     /// Stages what is to be staged, and commits. `None` if it was refused, or the client gave up
@@ -209,7 +237,8 @@ impl<'a> Client<'a> {
             durability: Durability::Normal,
             participants,
         };
-        self.world.history.lock().commit(&request);
+        let asked = self.world.simulation.newest();
+        self.world.history.lock().commit(&request, asked);
         for _ in 0..PATIENCE {
             if self.random.below(10) == 0 {
                 self.world.echoes.lock().push_back(request.clone());
@@ -311,11 +340,6 @@ pub(crate) fn settled(
             panic!("{error}")
         }
     }
-}
-
-/// Whether a database may come and go.
-pub(crate) fn is_removable(name: &DatabaseName) -> bool {
-    name.as_str() == "passing"
 }
 
 /// The only failure of the simulated store is to be too busy.

@@ -3,16 +3,33 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use verso_pagestore::{
-    Begun, CommitError, CommitId, CommitOutcome, CommitRecord, CommitRequest, DatabaseId, Lease,
-    PageNumber, Since, Snapshot, Version, VersionedPage,
+    Begun, CommitError, CommitId, CommitOutcome, CommitRecord, CommitRequest, DatabaseEntry,
+    DatabaseId, DatabaseName, Lease, MomentError, Origin, PageCount, PageNumber, Since, Snapshot,
+    Version, VersionedPage,
 };
 
 /// A place in the order of events.
 pub(crate) type Moment = u64;
 
+/// The versions of the store when something was asked for, and when it was answered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Window {
+    pub(crate) called: Version,
+    pub(crate) returned: Version,
+}
+
+impl Window {
+    /// Whether something that took effect at a version did so meanwhile.
+    pub(crate) fn contains(&self, version: Version) -> bool {
+        self.called < version && version <= self.returned
+    }
+}
+
 /// A begin that was answered.
 pub(crate) struct Begin {
+    pub(crate) name: DatabaseName,
     pub(crate) called: Moment,
+    pub(crate) window: Window,
     pub(crate) returned: Moment,
     pub(crate) since: Option<Since>,
     pub(crate) begun: Begun,
@@ -30,8 +47,62 @@ pub(crate) struct Commit {
     pub(crate) request: CommitRequest,
     /// When it was first asked for.
     pub(crate) called: Moment,
+    /// The version of the store then.
+    pub(crate) asked: Version,
     pub(crate) acknowledged: Vec<(Moment, CommitOutcome)>,
     pub(crate) refused: Vec<CommitError>,
+}
+
+/// What was asked of the catalogue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Wish {
+    Create(DatabaseName, DatabaseId),
+    Remove(DatabaseName),
+    Rename(DatabaseName, DatabaseName),
+    FinishLoad(DatabaseName, DatabaseId),
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reply {
+    Done,
+    /// A name is taken.
+    Exists,
+    /// There is no such database, or the load has ended.
+    Missing,
+    /// Nobody knows.
+    Nothing,
+}
+
+/// A request of the catalogue.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    pub(crate) wish: Wish,
+    pub(crate) reply: Reply,
+    pub(crate) window: Window,
+}
+
+/// The load of a database.
+#[derive(Debug, Clone)]
+pub(crate) struct Load {
+    /// Whom its pages name as their writer.
+    pub(crate) writer: CommitId,
+    pub(crate) page_count: PageCount,
+    pub(crate) is_copy: bool,
+}
+
+/// A look at the past.
+pub(crate) struct Look {
+    pub(crate) name: DatabaseName,
+    pub(crate) moment: verso_pagestore::Moment,
+    pub(crate) answer: Result<Snapshot, MomentError>,
+    pub(crate) window: Window,
+}
+
+/// The changelog of a database up to a version.
+pub(crate) struct Log {
+    pub(crate) until: Version,
+    pub(crate) commits: Vec<CommitRecord>,
 }
 
 /// Everything that clients saw.
@@ -39,15 +110,27 @@ pub(crate) struct Commit {
 pub(crate) struct History {
     now: Moment,
     pub(crate) begins: Vec<Begin>,
+    /// Names that stood for nothing.
+    pub(crate) missing: Vec<(DatabaseName, Window)>,
+    /// Databases that were not there any more.
+    pub(crate) gone: Vec<(DatabaseId, Window)>,
     pub(crate) reads: Vec<Read>,
+    pub(crate) looks: Vec<Look>,
     pub(crate) commits: BTreeMap<CommitId, Commit>,
     pub(crate) grants: Vec<Lease>,
+    pub(crate) calls: Vec<Call>,
+    pub(crate) lists: Vec<(Window, Vec<DatabaseEntry>)>,
+    pub(crate) loads: BTreeMap<DatabaseId, Load>,
+    /// Versions that loads were told they have made.
+    pub(crate) finished: Vec<(DatabaseId, Version)>,
+    /// Loads that had ended.
+    pub(crate) ended: Vec<(DatabaseId, Window)>,
+    /// What was copied last, and to which name.
+    pub(crate) copied: Option<(DatabaseName, Origin, PageCount)>,
     /// Databases that nobody removes before the end.
     pub(crate) lasting: BTreeSet<DatabaseId>,
-    /// Databases that are known to be gone from a moment on.
-    pub(crate) removed: BTreeMap<DatabaseId, Moment>,
     /// Changelogs as they were in the end.
-    pub(crate) logs: BTreeMap<DatabaseId, Vec<CommitRecord>>,
+    pub(crate) logs: BTreeMap<DatabaseId, Log>,
 }
 
 impl History {
@@ -57,22 +140,13 @@ impl History {
         self.now
     }
 
-    pub(crate) fn begun(&mut self, called: Moment, since: Option<Since>, begun: Begun) {
-        let returned = self.tick();
-        self.begins.push(Begin {
-            called,
-            returned,
-            since,
-            begun,
-        });
-    }
-
     /// A commit is about to be asked for.
-    pub(crate) fn commit(&mut self, request: &CommitRequest) {
+    pub(crate) fn commit(&mut self, request: &CommitRequest, asked: Version) {
         let called = self.tick();
         self.commits.entry(request.id).or_insert_with(|| Commit {
             request: request.clone(),
             called,
+            asked,
             acknowledged: Vec::new(),
             refused: Vec::new(),
         });
@@ -85,11 +159,6 @@ impl History {
             Ok(outcome) => commit.acknowledged.push((now, outcome)),
             Err(error) => commit.refused.push(error),
         }
-    }
-
-    pub(crate) fn gone(&mut self, database: DatabaseId) {
-        let now = self.tick();
-        self.removed.entry(database).or_insert(now);
     }
 
     /// Versions of each database that somebody was told of, and when.

@@ -71,6 +71,8 @@ pub(crate) fn some_change(
         0..10 => {}
         10..22 if old < MOST_PAGES => count = old + 1 + small(random.below(2)),
         22..30 if old > 2 => count = old - 1,
+        // Most of the database.
+        30..42 => pages = (1..=old).filter(|_| random.below(5) > 0).collect(),
         _ => pages = some_pages(random, snapshot, 3),
     }
     if count != old {
@@ -81,7 +83,7 @@ pub(crate) fn some_change(
         number: number(page),
         page: content(id, snapshot.database, page),
     };
-    let has_staged = random.below(6) == 0;
+    let has_staged = random.below(if pages.len() > 3 { 2 } else { 6 }) == 0;
     let (staged, direct): (Vec<_>, Vec<_>) = pages
         .iter()
         .map(write)

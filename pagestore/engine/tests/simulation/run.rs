@@ -1,62 +1,21 @@
 //! One seed: databases are made, clients work on them under faults, everything is looked at, and
 //! removed.
 
-use std::collections::BTreeSet;
-
 use verso_engine::kv::sim::{Faults, Seeded, Task};
-use verso_engine::kv::{Isolation, KeyRange, KeyValue, Kv, KvTransaction, RangeQuery};
-use verso_pagestore::{DatabaseName, PageNumber, PageStore, RoaringBitmap, Version};
+use verso_pagestore::{DatabaseName, PageStore, RoaringBitmap, Version};
 
+use crate::catalogue::PASSING;
 use crate::check::Checker;
 use crate::client::Client;
-use crate::history::History;
-use crate::others::echo;
-use crate::truth::{Truth, in_database};
+use crate::history::Log;
+use crate::leases::echo;
+use crate::storage::{Left, check_storage, scan};
+use crate::summary::Summary;
+use crate::truth::Truth;
 use crate::world::{World, name};
 
-/// What a run came to, to see that runs are worth something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Summary {
-    /// Tells the run from any other.
-    pub(crate) trace: u64,
-    pub(crate) committed: usize,
-    pub(crate) refused: usize,
-    /// Commits that took effect without their client hearing of it.
-    pub(crate) unheard: usize,
-    /// Commits that share a commit version with another one of the same database.
-    pub(crate) shared: usize,
-    pub(crate) leases: usize,
-    pub(crate) removed: usize,
-    pub(crate) begins: usize,
-    pub(crate) reads: usize,
-}
-
-impl Summary {
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.trace ^= other.trace;
-        self.committed += other.committed;
-        self.refused += other.refused;
-        self.unheard += other.unheard;
-        self.shared += other.shared;
-        self.leases += other.leases;
-        self.removed += other.removed;
-        self.begins += other.begins;
-        self.reads += other.reads;
-    }
-
-    pub(crate) const fn counts(&self) -> [usize; 8] {
-        [
-            self.committed,
-            self.refused,
-            self.unheard,
-            self.shared,
-            self.leases,
-            self.removed,
-            self.begins,
-            self.reads,
-        ]
-    }
-}
+/// So often somebody asks for a lease before it is taken for lost for ever.
+const MANY: usize = 3000;
 
 /// Runs a seed, and checks everything that must be true of it.
 pub(crate) fn run(seed: u64) -> Result<Summary, String> {
@@ -65,7 +24,7 @@ pub(crate) fn run(seed: u64) -> Result<Summary, String> {
     let mut names: Vec<DatabaseName> = ["a", "b"].map(name).into();
     names.truncate(usize::from(random.below(3) > 0) + 1);
     let mains = names.clone();
-    names.push(name("passing"));
+    names.extend(PASSING.map(name));
 
     let mut founder = Client::new(&world, fork(&mut random), &mains);
     world.simulation.run(vec![Box::new(move || {
@@ -85,17 +44,25 @@ pub(crate) fn run(seed: u64) -> Result<Summary, String> {
     world.simulation.run(tasks(&world, &mut random, &names))?;
 
     // What was under way has arrived. Now nothing fails any more.
+    let mut truth = Truth::default();
+    let look = |truth: &mut Truth, left| {
+        truth.go_on(&world.simulation.applied(), &world.history.lock())?;
+        check_storage(&scan(&world), truth, left)
+    };
+    look(&mut truth, Left::Publications)?;
     let mut janitor = Client::new(&world, fork(&mut random), &names);
-    let pairs = scan(&world);
+    world
+        .simulation
+        .run(vec![Box::new(|| take_over(&mut janitor))])?;
+    look(&mut truth, Left::Nothing)?;
     world
         .simulation
         .run(vec![Box::new(|| clean_up(&mut janitor))])?;
+    look(&mut truth, Left::Nothing)?;
     let history = world.history.lock();
-    let truth = Truth::new(&world.simulation.applied(), &history)?;
     Checker::new(&history, &truth).check()?;
-    check_storage(&pairs, &truth)?;
     match scan(&world).as_slice() {
-        [(key, _)] if key == b"m" => Ok(summary(&world, &history, &truth)),
+        [(key, _)] if key == b"m" => Ok(Summary::new(world.simulation.trace(), &history, &truth)),
         left => Err(format!(
             "keys are left after everything was removed: {left:?}"
         )),
@@ -131,6 +98,18 @@ fn tasks<'a>(world: &'a World, random: &mut Seeded, names: &'a [DatabaseName]) -
     tasks
 }
 
+/// Takes the lease of every database, and so removes what publications have left.
+fn take_over(janitor: &mut Client<'_>) {
+    let world = janitor.world;
+    let listed = world.ask(&mut janitor.random, |node| node.list(None, 100));
+    for entry in listed.expect("nodes live").expect("nothing fails") {
+        let lease = janitor.take_lease(entry.id, MANY);
+        let lease = lease.expect("whoever holds it is dead");
+        let released = world.ask(&mut janitor.random, |node| node.release_lease(&lease));
+        released.expect("nodes live").expect("nothing fails");
+    }
+}
+
 /// Looks at everything that there is, and removes it.
 fn clean_up(janitor: &mut Client<'_>) {
     let world = janitor.world;
@@ -145,90 +124,19 @@ fn clean_up(janitor: &mut Client<'_>) {
         let log = world.ask(&mut janitor.random, |node| {
             node.log(&entry.name, Some(Version::MAX), 100_000)
         });
-        let log = log.expect("nodes live");
         // What arrives meanwhile is not in the way of a log of its own moment.
-        let log = log
-            .into_iter()
-            .flatten()
-            .filter(|commit| commit.version <= snapshot.version);
-        world.history.lock().logs.insert(entry.id, log.collect());
-        if janitor.remove(&entry.name) {
-            world.history.lock().gone(entry.id);
+        let until = snapshot.version;
+        let log = log.expect("nodes live").into_iter().flatten();
+        let commits = log.filter(|commit| commit.version <= until).collect();
+        // Unless the name stands for another database by now.
+        if janitor.begin(&entry.name).map(|it| it.database) == Some(entry.id) {
+            let mut history = world.history.lock();
+            history.logs.insert(entry.id, Log { until, commits });
         }
+        janitor.remove(&entry.name);
     }
-}
-
-/// What the store holds.
-fn scan(world: &World) -> Vec<KeyValue> {
-    let all = RangeQuery::first(usize::MAX, KeyRange::prefix(b""));
-    let mut transaction = world.simulation.store().begin().expect("it is in memory");
-    let pairs = transaction.range(&all, Isolation::Snapshot);
-    pairs.expect("it is young")
-}
-
-/// Every key belongs to a database that has a name, and every page record to a commit.
-///
-/// Two things are left by clients that died, until their database is removed: staged pages, and
-/// tickets.
-fn check_storage(pairs: &[KeyValue], truth: &Truth) -> Result<(), String> {
-    let named: BTreeSet<&[u8]> = pairs
-        .iter()
-        .filter(|(key, _)| key.starts_with(b"n"))
-        .map(|(_, id)| id.as_slice())
-        .collect();
-    for (key, _) in pairs {
-        let Some((database, rest)) = in_database(key) else {
-            continue;
-        };
-        if !named.contains(database.get().to_be_bytes().as_slice()) {
-            return Err(format!("{key:?} is of a database without a name"));
-        }
-        let Some((page, version)) = rest.strip_prefix(b"p").and_then(<[u8]>::split_first_chunk)
-        else {
-            continue;
-        };
-        let page = PageNumber::new(u32::from_be_bytes(*page)).map_or(0, PageNumber::get);
-        let version = version.try_into().map(Version::from_bytes);
-        let version = version.map_err(|_| format!("{key:?} has no version"))?;
-        let life = truth.databases.get(&database);
-        let writer = life.and_then(|life| life.page_at(page, version));
-        if writer.is_none_or(|writer| writer.version != version) {
-            return Err(format!(
-                "page {page} of {database} at {version} is of no commit"
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn summary(world: &World, history: &History, truth: &Truth) -> Summary {
-    let commits = || history.commits.values();
-    let is_shared = |pair: &[crate::truth::Commit]| {
-        let [left, right] = pair else {
-            return false;
-        };
-        left.version.commit_version() == right.version.commit_version()
-    };
-    let lives = truth.databases.values();
-    Summary {
-        trace: world.simulation.trace(),
-        committed: commits().filter(|it| !it.acknowledged.is_empty()).count(),
-        refused: commits().filter(|it| !it.refused.is_empty()).count(),
-        unheard: commits()
-            .filter(|it| it.acknowledged.is_empty())
-            .filter(|it| truth.commits.contains_key(&it.request.id))
-            .count(),
-        shared: lives
-            .map(|life| {
-                life.commits
-                    .windows(2)
-                    .filter(|pair| is_shared(pair))
-                    .count()
-            })
-            .sum(),
-        leases: history.grants.len(),
-        removed: history.removed.len(),
-        begins: history.begins.len(),
-        reads: history.reads.len(),
+    let loads: Vec<_> = world.history.lock().loads.keys().copied().collect();
+    for id in loads {
+        janitor.abort_load(id);
     }
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use verso_engine::Engine;
 use verso_engine::kv::sim::{Faults, NodeDied, Seeded, Simulation};
-use verso_pagestore::{CommitRequest, DatabaseName, UnixMillis};
+use verso_pagestore::{CommitRequest, DatabaseName, UnixMillis, Version};
 
-use crate::history::History;
+use crate::history::{History, Window};
 
 type Node = Arc<Engine<Simulation>>;
 
@@ -32,7 +32,7 @@ impl World {
     pub(crate) fn new(seed: u64, random: &mut Seeded) -> Self {
         let node_count = 1 + random.below(3);
         Self {
-            simulation: Simulation::new(seed, Faults::NONE),
+            simulation: Simulation::new(seed, Faults::NONE, transaction_bytes(random)),
             history: Mutex::default(),
             echoes: Mutex::default(),
             busy: AtomicUsize::new(0),
@@ -52,6 +52,22 @@ impl World {
             let engine = self.open(node)?;
             Ok(request(&engine))
         })?
+    }
+
+    /// The same, and when: in versions of the store.
+    pub(crate) fn ask_when<T>(
+        &self,
+        random: &mut Seeded,
+        request: impl FnOnce(&Engine<Simulation>) -> T,
+    ) -> (Result<T, NodeDied>, Window) {
+        let called = self.simulation.newest();
+        let answer = self.ask(random, request);
+        (answer, self.since(called))
+    }
+
+    pub(crate) fn since(&self, called: Version) -> Window {
+        let returned = self.simulation.newest();
+        Window { called, returned }
     }
 
     /// The engine of a node; a new one if the node has died since.
@@ -99,6 +115,15 @@ impl World {
 
     pub(crate) fn is_busy(&self) -> bool {
         self.busy.load(Ordering::SeqCst) > 0
+    }
+}
+
+/// What the store takes in one transaction: all that clients do, or so little that transactions of
+/// a few pages are published in steps.
+fn transaction_bytes(random: &mut Seeded) -> usize {
+    match random.below(4) {
+        0 => 10_000_000,
+        some => 4_000 + 2_000 * usize::try_from(some).expect("it is small"),
     }
 }
 

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use verso_pagestore::Version;
 
 use super::memory::{ManualClock, MemoryKv, MemoryOptions};
 use super::{Kv, KvError, Limits};
@@ -45,6 +46,7 @@ pub struct NodeDied;
 pub struct Simulation {
     state: Arc<Mutex<State>>,
     store: MemoryKv,
+    transaction_bytes: usize,
 }
 
 impl fmt::Debug for Simulation {
@@ -54,20 +56,26 @@ impl fmt::Debug for Simulation {
 }
 
 impl Simulation {
-    /// An empty store with FoundationDB's limits, at the begin of time.
+    /// An empty store at the begin of time. Its limits are FoundationDB's, but that it says it takes
+    /// so many bytes in one transaction. It takes room for the longest key beside them.
     #[must_use]
-    pub fn new(seed: u64, faults: Faults) -> Self {
+    pub fn new(seed: u64, faults: Faults, transaction_bytes: usize) -> Self {
         let clock = Arc::new(ManualClock::default());
-        let store = MemoryKv::new(MemoryOptions {
+        let mut options = MemoryOptions {
             clock: clock.clone(),
             seed,
             ..MemoryOptions::default()
-        });
+        };
+        let most = options.limits.transaction_bytes;
+        let room = 2 * options.limits.key_bytes;
+        options.limits.transaction_bytes = most.min(transaction_bytes + room);
+        let store = MemoryKv::new(options);
         let cluster = Cluster::new(store.clone());
         let state = State::new(seed, faults, cluster, clock);
         Self {
             state: Arc::new(Mutex::new(state)),
             store,
+            transaction_bytes,
         }
     }
 
@@ -158,6 +166,14 @@ impl Simulation {
         self.state.lock().cluster.applied.clone()
     }
 
+    /// The version of the last transaction that has taken effect.
+    #[must_use]
+    pub fn newest(&self) -> Version {
+        let state = self.state.lock();
+        let last = state.cluster.applied.last();
+        last.map_or(Version::MIN, |applied| applied.version)
+    }
+
     /// A number that differs, in all likelihood, between two runs that differ.
     #[must_use]
     pub fn trace(&self) -> u64 {
@@ -179,7 +195,10 @@ impl Kv for Simulation {
     type Transaction = SimulatedTransaction;
 
     fn limits(&self) -> Limits {
-        self.store.limits()
+        Limits {
+            transaction_bytes: self.transaction_bytes,
+            ..self.store.limits()
+        }
     }
 
     fn begin(&self) -> Result<SimulatedTransaction, KvError> {

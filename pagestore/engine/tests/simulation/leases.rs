@@ -1,16 +1,14 @@
-//! What clients do beside optimistic transactions: leases, and databases that come and go. And
-//! the network, which delivers some requests twice.
+//! Transactions with leases, and the network, which delivers some requests twice.
 
 use std::time::Duration;
 
 use verso_engine::kv::sim::Seeded;
 use verso_pagestore::{
-    CatalogueError, DatabaseId, DatabaseName, Lease, LeaseAnswer, LeaseError, LeaseId,
-    LeaseRequest, PageStore,
+    DatabaseId, Lease, LeaseAnswer, LeaseError, LeaseId, LeaseRequest, LeaseView, PageStore,
 };
 
 use crate::client::{Client, assert_passes, settled};
-use crate::world::{World, name};
+use crate::world::World;
 
 /// Short, so that holders lose it at times.
 const TIME_TO_LIVE: Duration = Duration::from_millis(60);
@@ -25,7 +23,7 @@ impl Client<'_> {
         let Some(database) = self.begin(&target).map(|snapshot| snapshot.database) else {
             return;
         };
-        let Some(lease) = self.take_lease(database) else {
+        let Some(lease) = self.take_lease(database, 3 * PATIENCE) else {
             return;
         };
         // Now and then its holder dies.
@@ -53,7 +51,9 @@ impl Client<'_> {
 
     /// Waits for a lease as the VFS does: whoever was seen unchanged for its time to live is
     /// taken for dead.
-    fn take_lease(&mut self, database: DatabaseId) -> Option<Lease> {
+    ///
+    /// Some do not wait for that long: a store relies on no clock.
+    pub(crate) fn take_lease(&mut self, database: DatabaseId, patience: usize) -> Option<Lease> {
         let mut request = LeaseRequest {
             database,
             id: LeaseId::from_bytes(self.random_bytes()),
@@ -62,11 +62,12 @@ impl Client<'_> {
             stuck: None,
         };
         let mut seen = None;
-        for _ in 0..3 * PATIENCE {
-            match self
+        let is_hasty = self.random.below(3) > 0;
+        for _ in 0..patience {
+            let (answer, window) = self
                 .world
-                .ask(&mut self.random, |node| node.lease(&request))
-            {
+                .ask_when(&mut self.random, |node| node.lease(&request));
+            match answer {
                 Ok(Ok(LeaseAnswer::Granted(lease))) => {
                     self.world.history.lock().grants.push(lease);
                     return Some(lease);
@@ -79,9 +80,16 @@ impl Client<'_> {
                         _ => now,
                     };
                     seen = Some((view, since));
-                    request.stuck = (now > since + TIME_TO_LIVE).then_some(view);
+                    let wait = match view {
+                        LeaseView::Held { time_to_live, .. } if !is_hasty => time_to_live,
+                        LeaseView::Held { .. } | LeaseView::Free { .. } => TIME_TO_LIVE,
+                    };
+                    request.stuck = (now > since + wait).then_some(view);
                 }
-                Ok(Err(LeaseError::Removed { .. })) => return None,
+                Ok(Err(LeaseError::Removed { database })) => {
+                    self.world.history.lock().gone.push((database, window));
+                    return None;
+                }
                 Ok(Err(LeaseError::Store(error))) => assert_passes(&error),
                 Ok(Err(error @ LeaseError::Lost { .. })) => panic!("{error}"),
                 Err(_) => {}
@@ -96,47 +104,6 @@ impl Client<'_> {
             let _ = self.world.ask(&mut self.random, |node| leave(node));
         }
         None
-    }
-
-    /// Makes the database that comes and goes, or removes it.
-    pub(crate) fn create_or_remove(&mut self) {
-        let passing = name("passing");
-        match self.begin(&passing) {
-            Some(snapshot) => {
-                if self.remove(&passing) {
-                    self.world.history.lock().gone(snapshot.database);
-                }
-            }
-            None => self.create(&passing),
-        }
-    }
-
-    pub(crate) fn create(&mut self, name: &DatabaseName) {
-        let id = DatabaseId::new(self.random.below(u64::MAX));
-        for _ in 0..PATIENCE {
-            match self
-                .world
-                .ask(&mut self.random, |node| node.create(name, id))
-            {
-                Ok(Ok(()) | Err(CatalogueError::Exists { .. })) => return,
-                Ok(Err(CatalogueError::Store(error))) => assert_passes(&error),
-                Ok(Err(error @ CatalogueError::NoSuchDatabase { .. })) => panic!("{error}"),
-                Err(_) => {}
-            }
-        }
-    }
-
-    /// Removes what has this name, and says whether it is sure of that.
-    pub(crate) fn remove(&mut self, name: &DatabaseName) -> bool {
-        for _ in 0..PATIENCE {
-            match self.world.ask(&mut self.random, |node| node.remove(name)) {
-                Ok(Ok(()) | Err(CatalogueError::NoSuchDatabase { .. })) => return true,
-                Ok(Err(CatalogueError::Store(error))) => assert_passes(&error),
-                Ok(Err(error @ CatalogueError::Exists { .. })) => panic!("{error}"),
-                Err(_) => {}
-            }
-        }
-        false
     }
 }
 
