@@ -163,6 +163,8 @@ impl Subject {
                 let (mvstore, url) = start_mvstore(peers, &prefix)?;
                 server = Some(mvstore);
                 environment.push(("MVSQLITE_DATA_PLANE", url));
+                // It logs a line for each conflict.
+                environment.push(("RUST_LOG", "off".to_owned()));
                 Session::Library {
                     library: peers.mvsqlite.clone().context("`--mvsqlite` is needed")?,
                     name: DATABASE.to_owned(),
