@@ -43,7 +43,7 @@ pub(crate) trait Client: Send {
 }
 
 impl Session {
-    /// Whether its clients speak SQL.
+    /// Opens a connection, with the `synchronous` that it is to have where there is a choice.
     pub(crate) fn sql(&self, synchronous: &str) -> anyhow::Result<Box<dyn Sql>> {
         Ok(match self {
             Self::Plain { path } => {
