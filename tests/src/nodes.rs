@@ -1,8 +1,9 @@
 //! Page-store nodes for the tests: real processes of the command `verso serve`.
 //!
 //! Test stores are embedded, or in the FoundationDB cluster that `VERSO_TEST_FDB_CLUSTER` names by
-//! its cluster file. With `VERSO_TEST_NODES=n` in the environment every test store is served by so many nodes, and
-//! is used through them. A file beside the store tells other processes where they are.
+//! its cluster file. With `VERSO_TEST_NODES=n` in the environment every test store is served by so
+//! many nodes, and is used through them. A file beside the store tells other processes where they
+//! are.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -120,6 +121,18 @@ pub fn are_wanted() -> bool {
     wanted() > 0
 }
 
+/// Whether test stores are in a FoundationDB cluster.
+#[must_use]
+pub fn on_a_cluster() -> bool {
+    cluster().is_some()
+}
+
+/// The cluster file of the cluster that test stores are in.
+fn cluster() -> Option<String> {
+    let file = std::env::var(CLUSTER_VARIABLE).ok()?;
+    (!file.is_empty()).then_some(file)
+}
+
 /// Starts as many nodes on a store as the environment asks for, and writes down how it is used.
 pub(crate) fn serve(store: &Path, url: &str) -> Vec<Node> {
     let start = |_| Node::start_on(url, "127.0.0.1:0", &[]);
@@ -147,15 +160,15 @@ pub fn url(store: &Path) -> String {
 /// The URL of a test store itself.
 #[must_use]
 pub fn direct_url(store: &Path) -> String {
-    match std::env::var(CLUSTER_VARIABLE) {
-        Ok(cluster) if !cluster.is_empty() => {
+    match cluster() {
+        Some(cluster) => {
             // The folders of test stores have names of their own.
             let folder = store.parent().and_then(Path::file_name);
             let folder = folder.expect("a test store is in a folder");
             let folder = folder.to_string_lossy();
             format!("fdb:{cluster}?prefix=tests/{folder}")
         }
-        _ => embedded_url(store),
+        None => embedded_url(store),
     }
 }
 

@@ -29,10 +29,11 @@ pub fn is_soak() -> bool {
     std::env::var(SOAK).is_ok_and(|value| value == "1")
 }
 
-/// `count`, or a part of it where every request goes to a node: of what only takes longer there.
+/// `count`, or a part of it where every request goes to a node or to a cluster: of what only takes
+/// longer there.
 #[must_use]
-pub fn fewer_through_nodes(count: usize) -> usize {
-    if crate::nodes::are_wanted() {
+pub fn fewer_when_remote(count: usize) -> usize {
+    if crate::nodes::are_wanted() || crate::nodes::on_a_cluster() {
         count.div_ceil(5)
     } else {
         count

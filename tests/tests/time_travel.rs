@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use verso_pagestore::CommitRecord;
 use verso_tests::history::commits;
 use verso_tests::random::Random;
-use verso_tests::scale::fewer_through_nodes;
+use verso_tests::scale::fewer_when_remote;
 use verso_tests::{TestStore, code, dump, integer, text};
 
 /// Commits of the tests that look at all of them, and of the others.
@@ -85,9 +85,9 @@ impl Past {
 
 #[test]
 fn every_version_is_as_it_was() {
-    let past = Past::new(1, fewer_through_nodes(MANY));
+    let past = Past::new(1, fewer_when_remote(MANY));
     assert!(
-        past.moments.len() > fewer_through_nodes(MANY) / 2,
+        past.moments.len() > fewer_when_remote(MANY) / 2,
         "{}",
         past.moments.len()
     );
@@ -108,7 +108,7 @@ fn every_version_is_as_it_was() {
 
 #[test]
 fn every_time_shows_the_newest_commit_before_it() {
-    let past = Past::new(2, fewer_through_nodes(MANY));
+    let past = Past::new(2, fewer_when_remote(MANY));
     for (number, (record, expected)) in past.moments.iter().enumerate() {
         let time = record.time.to_string();
         assert!(time.ends_with('Z'), "{time}");
@@ -129,7 +129,7 @@ fn every_time_shows_the_newest_commit_before_it() {
 
 #[test]
 fn a_moment_stays_while_the_database_goes_on() {
-    let past = Past::new(3, fewer_through_nodes(FEW));
+    let past = Past::new(3, fewer_when_remote(FEW));
     let (record, expected) = past.moments.get(past.moments.len() / 2).unwrap();
     let db = past.at(&record.version.to_string());
     dump::assert_same(expected, &dump::main(&db), "before");
@@ -146,7 +146,7 @@ fn a_moment_stays_while_the_database_goes_on() {
 
 #[test]
 fn the_past_cannot_be_written() {
-    let past = Past::new(4, fewer_through_nodes(FEW));
+    let past = Past::new(4, fewer_when_remote(FEW));
     let before = commits(&past.store, NAME).len();
     for (record, expected) in past.moments.iter().skip(1).step_by(7) {
         let db = past.at(&record.version.to_string());
@@ -173,7 +173,7 @@ fn the_past_cannot_be_written() {
 
 #[test]
 fn the_past_attached_to_the_present() {
-    let past = Past::new(5, fewer_through_nodes(FEW));
+    let past = Past::new(5, fewer_when_remote(FEW));
     let db = past.store.connect(NAME);
     run(&db, "DROP TABLE IF EXISTS kept; CREATE TABLE kept(n, s)");
     for (record, _) in past.moments.iter().skip(1).step_by(9) {

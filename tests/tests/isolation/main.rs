@@ -10,7 +10,7 @@ mod pair;
 mod races;
 
 use verso_tests::TestStore;
-use verso_tests::scale::{fewer_through_nodes, is_soak};
+use verso_tests::scale::{fewer_when_remote, is_soak};
 use verso_tests::sessions::{self, Place, attach};
 use verso_tests::workers::Orders;
 
@@ -44,17 +44,17 @@ fn all_cases(place: Place, most: usize) {
 
 #[test]
 fn every_order_of_steps_is_serializable_in_one_thread() {
-    all_cases(Place::Here, fewer_through_nodes(35));
+    all_cases(Place::Here, fewer_when_remote(35));
 }
 
 #[test]
 fn every_order_of_steps_is_serializable_between_threads() {
-    all_cases(Place::Thread, fewer_through_nodes(10));
+    all_cases(Place::Thread, fewer_when_remote(10));
 }
 
 #[test]
 fn every_order_of_steps_is_serializable_between_processes() {
-    all_cases(Place::Process, fewer_through_nodes(10));
+    all_cases(Place::Process, fewer_when_remote(10));
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn every_order_of_steps_is_serializable_in_an_attached_database() {
             if is_soak() {
                 10_000
             } else {
-                fewer_through_nodes(20)
+                fewer_when_remote(20)
             },
         );
     }
@@ -81,6 +81,6 @@ fn databases_of_one_store_never_conflict() {
     let mut pair = Pair::open(Place::Here, &store, "one.db", None);
     pair.use_second_database(&store, "two.db");
     for case in CASES {
-        pair.check_independent(case, fewer_through_nodes(20));
+        pair.check_independent(case, fewer_when_remote(20));
     }
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use verso_tests::nodes::on_a_cluster;
 use verso_tests::scale::scaled;
 use verso_tests::sessions::{Answer, execute};
 use verso_tests::workers::{Orders, Worker, report};
@@ -231,5 +232,8 @@ fn threads_that_wait_cost_little() {
 #[test]
 fn processes_that_wait_cost_little() {
     let cost = cost_of_waiting(WRITERS, 1);
-    assert!(cost < Duration::from_millis(1500), "{cost:?} in 2 s");
+    // A client of a cluster costs something by itself: the thread of FoundationDB's library, which
+    // used 24 ms of a second in each process that did nothing.
+    let limit = Duration::from_millis(if on_a_cluster() { 3000 } else { 1500 });
+    assert!(cost < limit, "{cost:?} in 2 s");
 }
