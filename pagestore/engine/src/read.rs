@@ -47,7 +47,7 @@ impl<K: Kv> Engine<K> {
         Ok(Begun {
             snapshot: Snapshot {
                 is_lease_free,
-                ..snapshot(id, &head, transaction.read_version()?)
+                ..self.newest(transaction, id, &head)?
             },
             changes: changes.map_or(Changes::Unknown, |(_, changes)| changes),
         })
@@ -86,7 +86,7 @@ impl<K: Kv> Engine<K> {
         let lease = self.decode_lease::<BeginError>(value(&lease).as_deref())?;
         let snapshot = Snapshot {
             is_lease_free: !lease.is_held(),
-            ..snapshot(database, head, transaction.read_version()?)
+            ..self.newest(transaction, database, head)?
         };
         let pages = |commit: CommitRecord| CommitPages {
             version: commit.version,
@@ -95,6 +95,30 @@ impl<K: Kv> Engine<K> {
         };
         let changes = Changes::Commits(commits.into_iter().map(pages).collect());
         Ok(Followed::To(Begun { snapshot, changes }))
+    }
+
+    /// The snapshot at the head. Below it the next commit would be hidden: the versions of the
+    /// key-value store must not go back.
+    fn newest(
+        &self,
+        transaction: &mut K::Transaction,
+        database: DatabaseId,
+        head: &CommitRecord,
+    ) -> Result<Snapshot, RunError<BeginError>> {
+        let read_version = transaction.read_version()?;
+        let reached = head.version.commit_version();
+        if read_version < reached {
+            let reason = format!(
+                "its newest commit has version {reached}, and the key-value store is at \
+                 {read_version}, as after a restore into another cluster; raise it with \
+                 fdbcli --exec 'advanceversion {reached}'"
+            );
+            let store = self.url.clone();
+            return Err(RunError::Abort(
+                StoreError::Unavailable { store, reason }.into(),
+            ));
+        }
+        Ok(snapshot(database, head, read_version))
     }
 
     /// What the name stands for now.

@@ -1,11 +1,14 @@
 //! Stores that are damaged, foreign, or of a newer format.
 
-use verso_engine::Engine;
-use verso_engine::kv::memory::{MemoryKv, MemoryOptions};
-use verso_engine::kv::{Isolation, KeyRange, Kv, KvTransaction, RangeQuery};
-use verso_pagestore::{Durability, PageStore, ReadError, StoreError};
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::support::{TestClock, create, engine_over, name, newest, page};
+use verso_engine::Engine;
+use verso_engine::kv::memory::{ManualClock, MemoryKv, MemoryOptions};
+use verso_engine::kv::{Isolation, KeyRange, Kv, KvTransaction, RangeQuery};
+use verso_pagestore::{BeginError, Durability, PageStore, ReadError, Since, StoreError};
+
+use crate::support::{TestClock, commit, content, create, engine_over, name, newest, page};
 
 fn set(kv: &MemoryKv, key: &[u8], value: &[u8]) {
     let mut transaction = kv.begin().expect("the memory store does not fail");
@@ -140,4 +143,50 @@ fn a_damaged_log_is_an_error() {
             StoreError::Damaged { .. }
         ))
     ));
+}
+
+fn everything(kv: &MemoryKv) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut transaction = kv.begin().expect("the memory store does not fail");
+    let query = RangeQuery::first(1000, KeyRange::prefix(b""));
+    transaction
+        .range(&query, Isolation::Snapshot)
+        .expect("the memory store does not fail")
+}
+
+#[test]
+fn a_store_restored_where_versions_are_lower_is_not_used_before_they_are_raised() {
+    let clock = Arc::new(ManualClock::default());
+    clock.advance(Duration::from_mins(1));
+    let origin = MemoryKv::new(MemoryOptions {
+        clock,
+        ..MemoryOptions::default()
+    });
+    let snapshot = create(&engine_over(origin.clone()), "a", 3);
+    let clock = Arc::new(ManualClock::default());
+    let copy = MemoryKv::new(MemoryOptions {
+        clock: Arc::<ManualClock>::clone(&clock),
+        ..MemoryOptions::default()
+    });
+    for (key, value) in everything(&origin) {
+        set(&copy, &key, &value);
+    }
+    let store = engine_over(copy);
+    let known = Since {
+        database: snapshot.database,
+        version: snapshot.version,
+        commit: snapshot.commit,
+    };
+    for since in [None, Some(known)] {
+        let begun = store.begin(&name("a"), since);
+        let Err(BeginError::Store(StoreError::Unavailable { reason, .. })) = begun else {
+            panic!("a commit would be below the head: {begun:?}");
+        };
+        let advice = format!("advanceversion {}", snapshot.version.commit_version());
+        assert!(reason.contains(&advice), "{reason}");
+    }
+    clock.advance(Duration::from_mins(2));
+    let raised = newest(&store, "a");
+    assert_eq!(raised.version, snapshot.version);
+    commit(&store, raised, &[1], &[(1, 9)], 3).expect("nobody else is there");
+    assert_eq!(content(&store, &newest(&store, "a"))[0], 9);
 }
