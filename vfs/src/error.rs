@@ -2,14 +2,15 @@
 
 use std::cell::RefCell;
 use std::ffi::c_int;
+use std::io::ErrorKind;
 
-use crate::conflict::Conflict;
 use libsqlite3_sys as sqlite;
-
 use verso_pagestore::{
     BeginError, CatalogueError, CommitError, DatabaseName, LeaseError, MomentError, NameError,
     PageSize, ParseMomentError, ReadError, StoreError, StoreUrlError,
 };
+
+use crate::conflict::Conflict;
 
 /// Why a callback failed.
 #[derive(Debug, thiserror::Error)]
@@ -162,8 +163,13 @@ pub(crate) enum VfsError {
     Header(Option<PageSize>),
     #[error("the operating system gives no random numbers: {0}")]
     Random(String),
-    #[error("a rollback journal could not be kept in a temporary file: {0}")]
-    Journal(#[from] std::io::Error),
+    #[error(
+        "a transaction's temporary file in {folder} failed ({reason}): see that the disk has room, \
+         or name another folder in TMPDIR",
+        folder = std::env::temp_dir().display(),
+        reason = .0
+    )]
+    Temporary(#[from] std::io::Error),
 }
 
 impl VfsError {
@@ -302,8 +308,11 @@ impl VfsError {
             | Self::FirstWrite { .. }
             | Self::Unlocked
             | Self::Header(_)
-            | Self::Random(_)
-            | Self::Journal(_) => sqlite::SQLITE_IOERR,
+            | Self::Random(_) => sqlite::SQLITE_IOERR,
+            Self::Temporary(error) => match error.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => sqlite::SQLITE_FULL,
+                _ => sqlite::SQLITE_IOERR,
+            },
         }
     }
 }
@@ -383,4 +392,19 @@ pub fn last_error_of(code: c_int) -> Option<String> {
         .ok()
         .flatten()?;
     (found == code).then_some(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_under_a_temporary_file_is_told_as_one() {
+        let full = VfsError::from(std::io::Error::from(ErrorKind::StorageFull));
+        assert_eq!(full.code(), sqlite::SQLITE_FULL);
+        let folder = std::env::temp_dir();
+        assert!(full.to_string().contains(&*folder.to_string_lossy()));
+        let other = VfsError::from(std::io::Error::from(ErrorKind::PermissionDenied));
+        assert_eq!(other.code(), sqlite::SQLITE_IOERR);
+    }
 }

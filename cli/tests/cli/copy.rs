@@ -167,6 +167,23 @@ fn between_stores_of_every_kind() {
 }
 
 #[test]
+fn to_a_cluster_and_back() {
+    let Ok(cluster) = std::env::var("VERSO_TEST_FDB_CLUSTER") else {
+        println!("skipped: no FoundationDB");
+        return;
+    };
+    let (folder, _node) = large();
+    let prefix = format!("cli/{}", std::process::id());
+    let there = format!("fdb:{cluster}?prefix={prefix}");
+    ok(&folder, &["copy", SOURCE, "app", &there]);
+    assert_copied(&folder, &there, "app");
+    let node = Node::start_on(&folder, &there, &[]);
+    ok(&folder, &["copy", node.url(), "app", "sqlite:back.db"]);
+    assert_copied(&folder, "sqlite:back.db", "app");
+    ok(&folder, &["--store", &there, "rm", "--yes", "app"]);
+}
+
+#[test]
 fn a_moment_of_the_past_and_an_empty_database() {
     let folder = Verso::new();
     folder.ok(&["sql", "empty", "SELECT 1"]);

@@ -86,16 +86,21 @@ pub(crate) fn until(what: &str, mut happened: impl FnMut() -> bool) {
     }
 }
 
-/// A page-store node: a process of `verso serve` on the store of a folder.
+/// A page-store node: a process of `verso serve`.
 pub(crate) struct Node(pub(crate) Running);
 
 impl Node {
     /// Starts a node.
     pub(crate) fn start(verso: &Verso, arguments: &[&str]) -> Self {
+        Self::start_on(verso, "sqlite:store.db", arguments)
+    }
+
+    /// Starts a node on the store of a URL.
+    pub(crate) fn start_on(verso: &Verso, store: &str, arguments: &[&str]) -> Self {
         let mut command = Command::new(cargo_bin("verso"));
         command
             .current_dir(verso.folder())
-            .args(["--store", "sqlite:store.db", "serve"])
+            .args(["--store", store, "serve"])
             .args(arguments);
         if !arguments.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
