@@ -270,6 +270,7 @@ impl VfsError {
             Self::SetBy { error, .. } => error.code(),
             Self::OfSeveral(error) => code_of_several(error.code()),
             Self::TooManyPages(_) => sqlite::SQLITE_FULL,
+            Self::Temporary(error) if is_full(error) => sqlite::SQLITE_FULL,
             Self::Read(ReadError::Corrupt { .. }) => sqlite::SQLITE_CORRUPT,
             // Not of the family of SQLITE_BUSY: no waiting helps.
             Self::SeveralStores { .. }
@@ -308,11 +309,8 @@ impl VfsError {
             | Self::FirstWrite { .. }
             | Self::Unlocked
             | Self::Header(_)
-            | Self::Random(_) => sqlite::SQLITE_IOERR,
-            Self::Temporary(error) => match error.kind() {
-                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => sqlite::SQLITE_FULL,
-                _ => sqlite::SQLITE_IOERR,
-            },
+            | Self::Random(_)
+            | Self::Temporary(_) => sqlite::SQLITE_IOERR,
         }
     }
 }
@@ -332,6 +330,14 @@ const fn code_of_several(code: c_int) -> c_int {
         sqlite::SQLITE_BUSY => sqlite::SQLITE_BUSY_SNAPSHOT,
         code => code,
     }
+}
+
+/// Whether no room is left for a file.
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+    )
 }
 
 fn commit_code(error: &CommitError) -> c_int {

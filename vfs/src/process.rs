@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 use verso_pagestore::{
-    BeginError, Bound, DatabaseName, PageStore, Recent, Since, StoreError, StoreUrl,
+    BeginError, Bound, DatabaseName, PageStore, Recent, Since, Snapshot, StoreError, StoreUrl,
 };
 
 use crate::StoreOpener;
@@ -205,6 +205,12 @@ impl StoreHandle {
         let open = self.opened()?;
         self.stats.requests.add(1);
         Ok(&*open.store)
+    }
+
+    /// Whether a snapshot is known to be the newest, without a request.
+    pub(crate) fn is_newest(&self, snapshot: &Snapshot) -> bool {
+        self.opened()
+            .is_ok_and(|open| open.store.is_newest(snapshot))
     }
 
     /// The store, for what outlives a single request.

@@ -16,6 +16,10 @@ impl<K: Kv> PageStore for Engine<K> {
         self.begin_snapshot(name, since)
     }
 
+    fn is_newest(&self, snapshot: &Snapshot) -> bool {
+        self.kv.is_newest(snapshot.read_version)
+    }
+
     fn read(
         &self,
         snapshot: &Snapshot,

@@ -56,7 +56,7 @@ pub(crate) enum Begin {
     At(ReadMoment),
 }
 
-/// What a connection with bounded freshness knows of the newest state.
+/// What a connection knows of the newest state.
 enum Known {
     /// Nothing; also after an own commit, which it must not lack.
     Nothing,

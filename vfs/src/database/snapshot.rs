@@ -56,19 +56,19 @@ impl Database {
     /// The snapshot for a new transaction: that of the last begin or of the store's choice, if the
     /// connection allows its age, else the newest.
     pub(super) fn fresh_snapshot(&mut self) -> Result<Snapshot, VfsError> {
-        let Freshness::Bounded(age) = self.settings.freshness else {
-            return self.snapshot();
-        };
         let is_refused = self.refused_counter.is_some() || matches!(self.known, Known::Overtaken);
         if is_refused || self.follow != Follow::Newest || !self.store.is_current() {
             return self.newest_of(Instant::now());
         }
         if let Known::State(snapshot, as_of) = self.known
-            && as_of.elapsed() <= age
+            && self.is_fresh(&snapshot, as_of)
         {
             return Ok(snapshot);
         }
         let asked = Instant::now();
+        let Freshness::Bounded(age) = self.settings.freshness else {
+            return self.newest_of(asked);
+        };
         let bound = Bound {
             age,
             at_least: self.validated,
@@ -80,6 +80,14 @@ impl Database {
             self.known = Known::State(snapshot, as_of);
         }
         Ok(snapshot)
+    }
+
+    /// Whether a transaction may begin on what was the newest at a moment.
+    fn is_fresh(&self, snapshot: &Snapshot, as_of: Instant) -> bool {
+        match self.settings.freshness {
+            Freshness::Strict => self.store.is_newest(snapshot),
+            Freshness::Bounded(age) => as_of.elapsed() <= age,
+        }
     }
 
     /// The newest snapshot, asked for at this moment.

@@ -166,6 +166,10 @@ impl<K: Kv> Kv for Faulty<K> {
         self.inner.is_young(read_version)
     }
 
+    fn is_newest(&self, read_version: u64) -> bool {
+        self.inner.is_newest(read_version)
+    }
+
     fn pause(&self, time: Duration) {
         self.inner.pause(time);
     }

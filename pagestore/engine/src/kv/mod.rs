@@ -155,6 +155,13 @@ pub trait Kv: Send + Sync + 'static {
         false
     }
 
+    /// Whether nothing was committed after this read version of the same store, where that can be
+    /// told without a request. False where it cannot.
+    fn is_newest(&self, read_version: u64) -> bool {
+        let _ = read_version;
+        false
+    }
+
     /// Waits before something is tried again. A store whose time is not the clock's waits by its
     /// own.
     fn pause(&self, time: Duration) {

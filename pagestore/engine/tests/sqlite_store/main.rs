@@ -15,6 +15,8 @@ mod fork;
 #[cfg(unix)]
 mod full;
 #[cfg(test)]
+mod newest;
+#[cfg(test)]
 mod opening;
 #[cfg(test)]
 mod processes;

@@ -108,6 +108,10 @@ impl PageStore for Metered {
         timed("begin_within", || self.0.begin_within(name, since, bound))
     }
 
+    fn is_newest(&self, snapshot: &Snapshot) -> bool {
+        self.0.is_newest(snapshot)
+    }
+
     fn read(
         &self,
         snapshot: &Snapshot,

@@ -24,6 +24,10 @@ impl PageStore for Warm {
         self.store.begin_within(name, since, bound)
     }
 
+    fn is_newest(&self, snapshot: &Snapshot) -> bool {
+        self.store.is_newest(snapshot)
+    }
+
     fn read(
         &self,
         snapshot: &Snapshot,

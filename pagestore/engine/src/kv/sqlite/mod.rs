@@ -14,6 +14,7 @@ mod conflicts;
 mod connection;
 mod error;
 mod file;
+mod head;
 mod pool;
 mod transaction;
 
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 use super::{Kv, KvError, Limits};
 use commit::Committer;
+use head::Head;
 use pool::Pool;
 use verso_pagestore::Gate;
 
@@ -70,7 +72,20 @@ struct Store {
     path: PathBuf,
     pool: Pool,
     committer: Committer,
+    head: Head,
     gate: Arc<Gate>,
+}
+
+impl Store {
+    /// Begins to look whether anything is committed. It is only a short cut, so that a failure is
+    /// left for transactions to meet.
+    fn watch(&self) {
+        if let Ok(session) = self.pool.open()
+            && session.version(&self.path).is_ok()
+        {
+            self.head.watch(session);
+        }
+    }
 }
 
 impl fmt::Debug for Store {
@@ -103,12 +118,15 @@ impl SqliteKv {
         let first = file::open_or_create(&path, &options)?;
         let committer = Committer::new(options.conflict_window);
         let pool = Pool::new(path.clone(), options, first);
-        Ok(Self(Arc::new(Store {
+        let store = Store {
             path,
             pool,
             committer,
+            head: Head::default(),
             gate: Arc::default(),
-        })))
+        };
+        store.watch();
+        Ok(Self(Arc::new(store)))
     }
 
     /// The file, as an absolute path.
@@ -136,12 +154,19 @@ impl Kv for SqliteKv {
         ))
     }
 
+    fn is_newest(&self, read_version: u64) -> bool {
+        let _pass = self.0.gate.enter();
+        self.0.head.is_newest(read_version)
+    }
+
     fn suspend(&self) {
         self.0.gate.suspend();
+        self.0.head.close();
         self.0.pool.close();
     }
 
     fn resume(&self) {
+        self.0.watch();
         self.0.gate.resume();
     }
 }

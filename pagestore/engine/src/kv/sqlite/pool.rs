@@ -36,6 +36,11 @@ impl Pool {
         if let Some(session) = idle {
             return Ok(session);
         }
+        self.open()
+    }
+
+    /// A new connection.
+    pub(super) fn open(&self) -> Result<Session, KvError> {
         // Without the flag that creates: the store exists, and if it was removed, that is
         // an error rather than an empty store.
         Session::open(&self.path, &self.options, OpenFlags::empty())
