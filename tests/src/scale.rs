@@ -40,6 +40,13 @@ pub fn fewer_when_remote(count: usize) -> usize {
     }
 }
 
+/// How often something is done that only takes longer where the store is remote: about `count`
+/// times.
+#[must_use]
+pub fn rounds(count: usize) -> u64 {
+    scaled(fewer_when_remote(count) as u64)
+}
+
 /// `count`, or much more than that with `VERSO_SOAK=1`.
 #[must_use]
 pub fn scaled(count: u64) -> u64 {

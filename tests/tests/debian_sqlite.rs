@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 use verso_tests::python::{self, Program};
-use verso_tests::scale::scaled;
+use verso_tests::scale;
 use verso_tests::{TestStore, integer, open, text, uri};
 
 const DATABASE: &str = "app.db";
@@ -160,7 +160,7 @@ fn one_thread_counts() {
 #[test]
 fn sixteen_threads_count_without_a_second_attempt() {
     let (store, db) = counter();
-    let rounds = scaled(1000);
+    let rounds = scale::rounds(1000);
     let _ = Program::start("counter.py", &store.path(), &["16", &rounds.to_string()]).finish();
     assert_counted(&db, 16 * rounds);
 }
@@ -168,7 +168,7 @@ fn sixteen_threads_count_without_a_second_attempt() {
 #[test]
 fn eight_processes_count_without_a_second_attempt() {
     let (store, db) = counter();
-    let rounds = scaled(500);
+    let rounds = scale::rounds(500);
     let arguments = ["1", &rounds.to_string()];
     finish(start(WRITERS, "counter.py", &store.path(), &arguments));
     assert_counted(&db, WRITERS * rounds);
@@ -185,7 +185,7 @@ fn a_process_in_pythons_default_mode_counts() {
 #[test]
 fn processes_in_pythons_default_mode_take_turns() {
     let (store, db) = counter();
-    let rounds = scaled(200);
+    let rounds = scale::rounds(200);
     let arguments = [&*rounds.to_string()];
     finish(start(
         WRITERS,
@@ -201,7 +201,7 @@ fn processes_in_pythons_default_mode_take_turns() {
 #[test]
 fn python_transactions_and_rust_statements_count_together() {
     let (store, db) = counter();
-    let rounds = scaled(200);
+    let rounds = scale::rounds(200);
     let arguments = [&*rounds.to_string()];
     let programs = start(WRITERS, "read_modify_write.py", &store.path(), &arguments);
     count_in_rust(&store.path(), rounds);
@@ -218,5 +218,5 @@ fn one_thread_is_given_each_id_once() {
 
 #[test]
 fn threads_are_given_each_id_once() {
-    check_orders(8, scaled(100));
+    check_orders(8, scale::rounds(100));
 }

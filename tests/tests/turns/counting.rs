@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use verso_tests::nodes::on_a_cluster;
-use verso_tests::scale::{fewer_when_remote, is_soak, scaled};
+use verso_tests::scale::{self, is_soak};
 use verso_tests::workers::{Orders, Worker, report};
 
 use super::{ADD, assert_intact, connect, counted, counter, in_threads};
@@ -25,11 +25,6 @@ const SMALLEST_SHARE: u64 = 6;
 /// machines that stall.
 fn longest_wait() -> Duration {
     Duration::from_secs(if on_a_cluster() { 12 } else { 3 })
-}
-
-/// How often each writer counts.
-fn rounds(count: usize) -> u64 {
-    scaled(fewer_when_remote(count) as u64)
 }
 
 fn count(store: &Path, rounds: u64) {
@@ -98,7 +93,7 @@ fn assert_fair(shares: &[Share]) {
 #[test]
 fn sixteen_threads_count_exactly() {
     let (store, db) = counter();
-    let rounds = rounds(1000);
+    let rounds = scale::rounds(1000);
     in_threads(16, |_| count(&store.path(), rounds));
     assert_eq!(counted(&db).unsigned_abs(), 16 * rounds);
     assert_intact(&db);
@@ -107,7 +102,7 @@ fn sixteen_threads_count_exactly() {
 #[test]
 fn eight_processes_count_exactly() {
     let (store, db) = counter();
-    let rounds = rounds(500);
+    let rounds = scale::rounds(500);
     let workers: Vec<_> = (0..PROCESSES)
         .map(|number| Worker::start("count", number, rounds, &store.path()))
         .collect();
