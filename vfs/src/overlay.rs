@@ -346,6 +346,7 @@ mod tests {
             commit: CommitId::from_bytes([0; 16]),
             read_version: 0,
             is_lease_free: false,
+            mark: None,
             page_size: (count > 0).then(|| size(512)),
             page_count: PageCount::new(count),
         })

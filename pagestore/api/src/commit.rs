@@ -3,7 +3,7 @@
 use roaring::RoaringBitmap;
 
 use crate::id::random_id;
-use crate::{Lease, Page, PageCount, PageNumber, PageSize, Snapshot, UnixMillis, Version};
+use crate::{Lease, Mark, Page, PageCount, PageNumber, PageSize, Snapshot, UnixMillis, Version};
 
 random_id! {
     /// The identity of one commit, chosen at random by the client.
@@ -92,6 +92,8 @@ pub struct CommitOutcome {
     /// A read version of the key-value store at which that version is visible, for the next
     /// snapshot.
     pub read_version: u64,
+    /// What the store had committed right after it, where it can tell without a request.
+    pub mark: Option<Mark>,
 }
 
 /// What a database's changelog holds of one commit.

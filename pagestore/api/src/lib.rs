@@ -48,4 +48,4 @@ pub use store::{
 pub use store_url::{
     DEFAULT_STORE, FoundationDbUrl, NodesUrl, STORE_ENVIRONMENT_VARIABLE, StoreUrl, StoreUrlError,
 };
-pub use version::{ParseVersionError, Snapshot, Version};
+pub use version::{Mark, ParseVersionError, Snapshot, Version};

@@ -139,9 +139,8 @@ pub trait PageStore: Send + Sync {
         })
     }
 
-    /// Whether a snapshot of [`begin`](PageStore::begin) is known to be the newest still, so that
-    /// another begin would give the same. It costs no request; a store that would have to ask says
-    /// no.
+    /// Whether a snapshot is known to be the newest still, by its [`Mark`](crate::Mark), so that a
+    /// begin would give the same. It costs no request; a store that would have to ask says no.
     ///
     /// Strictly fresh: nothing that was acknowledged before the call is missing.
     fn is_newest(&self, snapshot: &Snapshot) -> bool {

@@ -92,6 +92,19 @@ impl FromStr for Version {
     }
 }
 
+/// Stands for everything that is committed to a store, in all of its databases. As long as it is the
+/// same, nothing was committed. It means something only to the process that got it from its store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark(u64);
+
+impl Mark {
+    /// A mark, of a hash of what tells states of the store apart.
+    #[must_use]
+    pub const fn new(hash: u64) -> Self {
+        Self(hash)
+    }
+}
+
 /// A database at one version: what a transaction reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Snapshot {
@@ -109,6 +122,8 @@ pub struct Snapshot {
     /// commit may leave everything but conflicts unchecked. Not of a snapshot that is made of an
     /// own commit: others may have the same commit version.
     pub is_lease_free: bool,
+    /// What the store had committed when this was learnt, where it can tell without a request.
+    pub mark: Option<Mark>,
     /// Size of the database's pages; `None` until the first commit with pages fixes it.
     pub page_size: Option<PageSize>,
     /// Number of pages.

@@ -87,9 +87,11 @@ impl<K: Kv> Engine<K> {
         if has_staged(request) || !request.participants.iter().all(is_simple) {
             return None;
         }
-        let versions = request.participants.iter();
-        let oldest = versions.map(|part| part.snapshot.read_version).min()?;
-        self.kv.is_young(oldest).then_some(oldest)
+        let snapshots = || request.participants.iter().map(|part| &part.snapshot);
+        let oldest = snapshots().map(|snapshot| snapshot.read_version).min()?;
+        let is_cheap = self.kv.is_young(oldest)
+            || snapshots().all(|snapshot| self.is_known_as_newest(snapshot));
+        is_cheap.then_some(oldest)
     }
 
     /// Commits on conditions, which the key-value store checks.
@@ -120,6 +122,7 @@ impl<K: Kv> Engine<K> {
             return Ok(CommitOutcome {
                 version,
                 read_version: transaction.read_version()?,
+                mark: None,
             });
         }
         for participant in &request.participants {
@@ -153,6 +156,7 @@ impl<K: Kv> Engine<K> {
         Ok(CommitOutcome {
             version,
             read_version: committed.read_version,
+            mark: committed.mark,
         })
     }
 

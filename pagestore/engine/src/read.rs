@@ -19,9 +19,18 @@ impl<K: Kv> Engine<K> {
         name: &DatabaseName,
         since: Option<Since>,
     ) -> Result<Begun, BeginError> {
-        self.finish(look(&self.kv, |transaction| {
+        // Before anything is read: what is committed from now on may be seen or not.
+        let mark = self.kv.mark();
+        let mut begun = self.finish(look(&self.kv, |transaction| {
             self.try_begin(transaction, name, since)
-        }))
+        }))?;
+        begun.snapshot.mark = mark;
+        Ok(begun)
+    }
+
+    /// Whether nothing was committed to the store since, as far as can be told without a request.
+    pub(crate) fn is_known_as_newest(&self, snapshot: &Snapshot) -> bool {
+        snapshot.mark.is_some() && snapshot.mark == self.kv.mark()
     }
 
     fn try_begin(
@@ -253,6 +262,7 @@ pub(crate) fn snapshot(database: DatabaseId, commit: &CommitRecord, read_version
         commit: commit.id,
         read_version,
         is_lease_free: false,
+        mark: None,
         page_size: commit.page_size,
         page_count: commit.page_count,
     }

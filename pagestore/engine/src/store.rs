@@ -17,7 +17,7 @@ impl<K: Kv> PageStore for Engine<K> {
     }
 
     fn is_newest(&self, snapshot: &Snapshot) -> bool {
-        self.kv.is_newest(snapshot.read_version)
+        self.is_known_as_newest(snapshot)
     }
 
     fn read(

@@ -86,6 +86,7 @@ mod tests {
             commit: CommitId::from_bytes([0; 16]),
             read_version: 0,
             is_lease_free: false,
+            mark: None,
             page_size: Some(page_size),
             page_count: PageCount::new(kept),
         };

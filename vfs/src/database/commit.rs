@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use verso_pagestore::{
     Change, CommitId, CommitOutcome, Durability, PageCount, PageNumber, PageSize, PageWrite,
-    Participant, RoaringBitmap, Snapshot, header,
+    Participant, RoaringBitmap, Snapshot, Version, header,
 };
 
 use super::{Database, Known, State, Write};
@@ -19,6 +19,8 @@ use crate::transaction::Part;
 pub(super) struct Staged {
     pub(super) write: Write,
     after: After,
+    /// Numbers of the pages that it writes.
+    written: RoaringBitmap,
     /// The transaction over several databases that it belongs to, if any.
     joint: Option<Arc<Joint>>,
 }
@@ -61,10 +63,12 @@ impl Database {
         }
         match self.part(write, counter) {
             Ok((part, after)) => {
+                let written = written(&part);
                 if let State::Writing(write) = std::mem::replace(&mut self.state, State::Idle) {
                     self.state = State::Staged(Staged {
                         write,
                         after,
+                        written,
                         joint: None,
                     });
                 }
@@ -152,18 +156,18 @@ impl Database {
         result: Result<Option<(CommitOutcome, CommitId)>, VfsError>,
     ) -> Result<(), VfsError> {
         let state = std::mem::replace(&mut self.state, State::Idle);
-        let State::Staged(Staged { write, after, .. }) = state else {
+        let State::Staged(staged) = state else {
             self.state = state;
             return Err(VfsError::Unlocked);
         };
         match result {
             Ok(outcome) => {
-                self.accept(write.snapshot, after, outcome);
+                self.accept(staged, outcome);
                 Ok(())
             }
             Err(error) => {
-                self.state = State::Writing(write);
-                self.refuse(after.counter, &error);
+                self.state = State::Writing(staged.write);
+                self.refuse(staged.after.counter, &error);
                 Err(error)
             }
         }
@@ -205,9 +209,7 @@ impl Database {
         };
         match verdict {
             Verdict::Open => self.state = State::Staged(staged),
-            Verdict::Committed(outcome) => {
-                self.accept(staged.write.snapshot, staged.after, outcome);
-            }
+            Verdict::Committed(outcome) => self.accept(staged, outcome),
             Verdict::Refused => {
                 self.refused_counter = Some(staged.after.counter);
                 staged.write.refused = true;
@@ -229,15 +231,17 @@ impl Database {
         }
     }
 
-    fn accept(
-        &mut self,
-        snapshot: Snapshot,
-        after: After,
-        outcome: Option<(CommitOutcome, CommitId)>,
-    ) {
-        let (version, read_version, commit) = match outcome {
-            Some((outcome, id)) => (outcome.version, outcome.read_version, id),
-            None => (snapshot.version, snapshot.read_version, snapshot.commit),
+    fn accept(&mut self, staged: Staged, outcome: Option<(CommitOutcome, CommitId)>) {
+        let after = staged.after;
+        let snapshot = staged.write.snapshot;
+        let (version, read_version, mark, commit) = match outcome {
+            Some((outcome, id)) => (outcome.version, outcome.read_version, outcome.mark, id),
+            None => (
+                snapshot.version,
+                snapshot.read_version,
+                None,
+                snapshot.commit,
+            ),
         };
         self.validated = version;
         self.known = Known::Nothing;
@@ -250,15 +254,26 @@ impl Database {
         } else {
             after.counter
         };
-        self.state = State::Committed(Snapshot {
+        let mut committed = Snapshot {
             version,
             commit,
             read_version,
             is_lease_free: false,
+            mark,
             page_size: Some(after.page_size),
             page_count: after.page_count,
             ..snapshot
-        });
+        };
+        // Between the snapshot and the commit there is no other, nor after it: the next transaction
+        // can go on from here. The lease was free when it committed, or else its own. Of a database
+        // that did not change, it is no commit.
+        let is_next = version == Version::from_commit(snapshot.read_version + 1, 0);
+        let has_changed = !staged.written.is_empty();
+        if is_next && has_changed && self.store.is_newest(&committed) {
+            committed.is_lease_free = true;
+            self.go_on_from(&snapshot, &committed, staged.written);
+        }
+        self.state = State::Committed(committed);
     }
 
     /// The pages to send: page 1 as it is stored, and only if more of it than counters changed.
@@ -297,6 +312,16 @@ impl Database {
             write.refused = true;
         }
     }
+}
+
+/// Numbers of the pages that a part of a transaction writes.
+fn written(part: &Part) -> RoaringBitmap {
+    let mut written = RoaringBitmap::new();
+    if let Some(change) = &part.participant.change {
+        written.extend(change.writes.iter().map(|write| write.number.get()));
+        written |= &change.staged;
+    }
+    written
 }
 
 /// The change counter that SQLite wrote, if it is not the one that the transaction began

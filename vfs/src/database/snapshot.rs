@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use verso_pagestore::{Begun, Bound, Changes, Moment, MomentError, Since, Snapshot};
+use verso_pagestore::{
+    Begun, Bound, Changes, CommitPages, Moment, MomentError, RoaringBitmap, Since, Snapshot,
+};
 
 use super::{Database, Known};
 use crate::cache::StoreKey;
@@ -139,6 +141,28 @@ impl Database {
         self.own.clear();
         self.know(&snapshot);
         Ok(snapshot)
+    }
+
+    /// After an own commit that is the newest, and followed on the snapshot of its transaction.
+    pub(super) fn go_on_from(
+        &mut self,
+        before: &Snapshot,
+        committed: &Snapshot,
+        written: RoaringBitmap,
+    ) {
+        let Ok(database) = self.cached(committed) else {
+            return;
+        };
+        let changes = Changes::Commits(vec![CommitPages {
+            version: committed.version,
+            commit: committed.commit,
+            pages: written,
+        }]);
+        let since = Some(before.version);
+        let cache = self.store.cache();
+        cache.learn(database, since, committed.version, &changes);
+        self.know(committed);
+        self.known = Known::State(*committed, Instant::now());
     }
 
     /// Remembers up to where this connection knows what changed.

@@ -99,6 +99,7 @@ impl TryFrom<proto::CommitReply> for CommitOutcome {
         Ok(Self {
             version: (&message.version).try_into()?,
             read_version: message.read_version,
+            mark: None,
         })
     }
 }

@@ -137,6 +137,7 @@ impl TryFrom<proto::Snapshot> for Snapshot {
             commit: (&message.commit).try_into()?,
             read_version: message.read_version,
             is_lease_free: message.lease_free,
+            mark: None,
             page_size: optional_page_size(message.page_size)?,
             page_count: PageCount::new(message.page_count),
         })

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use verso_pagestore::Durability;
+use verso_pagestore::{Durability, Mark};
 
 use super::seeded::Seeded;
 use super::{
@@ -166,8 +166,8 @@ impl<K: Kv> Kv for Faulty<K> {
         self.inner.is_young(read_version)
     }
 
-    fn is_newest(&self, read_version: u64) -> bool {
-        self.inner.is_newest(read_version)
+    fn mark(&self) -> Option<Mark> {
+        self.inner.mark()
     }
 
     fn pause(&self, time: Duration) {

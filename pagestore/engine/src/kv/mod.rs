@@ -20,7 +20,7 @@ pub mod sqlite;
 
 use std::time::Duration;
 
-use verso_pagestore::{Durability, Version};
+use verso_pagestore::{Durability, Mark, Version};
 
 pub use range::{Direction, KeyRange, RangeQuery};
 pub(crate) use retry::attempts;
@@ -59,6 +59,8 @@ pub struct Committed {
     pub versionstamp: Option<Version>,
     /// A read version at which its writes are visible.
     pub read_version: u64,
+    /// The mark of the store right after it, where that is known.
+    pub mark: Option<Mark>,
 }
 
 /// A key-value operation failed.
@@ -155,11 +157,9 @@ pub trait Kv: Send + Sync + 'static {
         false
     }
 
-    /// Whether nothing was committed after this read version of the same store, where that can be
-    /// told without a request. False where it cannot.
-    fn is_newest(&self, read_version: u64) -> bool {
-        let _ = read_version;
-        false
+    /// What is committed now, where that can be told without a request.
+    fn mark(&self) -> Option<Mark> {
+        None
     }
 
     /// Waits before something is tried again. A store whose time is not the clock's waits by its

@@ -200,6 +200,7 @@ impl<K: Kv> Engine<K> {
                 return Ok(CommitOutcome {
                     version,
                     read_version,
+                    mark: None,
                 });
             }
             Earlier::Others(obstacles) => obstacles,
@@ -230,6 +231,7 @@ impl<K: Kv> Engine<K> {
         Ok(CommitOutcome {
             version: committed.versionstamp.unwrap_or(Version::MIN),
             read_version: committed.read_version,
+            mark: None,
         })
     }
 

@@ -56,6 +56,7 @@ impl<K: Kv> Engine<K> {
                     return Ok(Opened::Committed(CommitOutcome {
                         version,
                         read_version,
+                        mark: None,
                     }));
                 }
                 Earlier::Others(obstacles) => obstacles,

@@ -182,6 +182,7 @@ fn the_snapshot_after_an_own_commit_is_checked() {
         commit: own.id,
         read_version: committed.read_version,
         is_lease_free: false,
+        mark: None,
         ..before
     };
     let counted = attempts(|| {

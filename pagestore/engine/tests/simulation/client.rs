@@ -294,6 +294,7 @@ impl<'a> Client<'a> {
                     read_version: outcome.read_version,
                     // Others may have the same commit version.
                     is_lease_free: false,
+                    mark: None,
                     page_size: Some(change.page_size),
                     page_count: change.page_count,
                     ..before

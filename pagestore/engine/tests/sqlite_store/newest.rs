@@ -8,15 +8,20 @@ use std::thread;
 
 use verso_engine::kv::sqlite::SqliteKv;
 use verso_engine::kv::{Kv, KvTransaction as _};
-use verso_pagestore::Durability;
+use verso_pagestore::{Durability, Mark};
 
-use crate::support::{child, open, playing, put};
+use crate::support::{child, get, open, playing, put};
 
 const COMMITS: u64 = 400;
 
-/// The version that a transaction begins on.
-fn begin(kv: &SqliteKv) -> u64 {
-    kv.begin().unwrap().read_version().unwrap()
+/// What a transaction begins on, and the mark of that.
+fn begin(kv: &SqliteKv) -> (u64, Mark) {
+    let mark = kv.mark().expect("this store has marks");
+    (kv.begin().unwrap().read_version().unwrap(), mark)
+}
+
+fn is_newest(kv: &SqliteKv, mark: Mark) -> bool {
+    kv.mark() == Some(mark)
 }
 
 fn checkpoint(path: &Path, mode: &str) {
@@ -31,18 +36,24 @@ fn it_is_so_until_somebody_commits() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("store.db");
     let (kv, other) = (open(&path), open(&path));
-    let first = begin(&kv);
-    assert!(kv.is_newest(first));
-    assert!(!kv.is_newest(first + 1), "there is none");
-    assert!(!other.is_newest(first), "it has not looked yet");
+    assert_eq!(kv.mark(), other.mark(), "it is that of the file");
     for committer in [&kv, &other] {
-        let before = begin(&kv);
+        let (version, mark) = begin(&kv);
+        assert!(is_newest(&kv, mark));
         let committed = put(committer, b"k", b"v", Durability::Normal).unwrap();
-        assert!(!kv.is_newest(before));
-        assert_eq!(begin(&kv), committed.read_version);
-        assert!(kv.is_newest(committed.read_version));
-        assert!(!kv.is_newest(before));
+        assert_eq!(committed.read_version, version + 1);
+        assert!(!is_newest(&kv, mark));
+        assert_eq!(kv.mark(), committed.mark, "nobody else commits");
     }
+}
+
+#[test]
+fn a_read_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let kv = open(&directory.path().join("store.db"));
+    let (_, mark) = begin(&kv);
+    assert_eq!(get(&kv, b"k"), None);
+    assert!(is_newest(&kv, mark));
 }
 
 #[test]
@@ -51,27 +62,43 @@ fn the_log_may_be_copied_and_begun_anew() {
     let path = directory.path().join("store.db");
     let kv = open(&path);
     for mode in ["PASSIVE", "FULL", "RESTART", "TRUNCATE"] {
-        let version = put(&kv, b"k", b"v", Durability::Normal)
-            .unwrap()
-            .read_version;
+        put(&kv, b"k", b"v", Durability::Normal).unwrap();
         checkpoint(&path, mode);
-        assert_eq!(begin(&kv), version, "{mode}");
-        assert!(kv.is_newest(version), "{mode}");
+        let (_, mark) = begin(&kv);
+        assert!(is_newest(&kv, mark), "{mode}");
         put(&kv, b"k", b"w", Durability::Normal).unwrap();
-        assert!(!kv.is_newest(version), "{mode}");
+        assert!(!is_newest(&kv, mark), "{mode}");
     }
+}
+
+/// The same version, and another state.
+#[test]
+fn a_store_that_was_put_back_has_other_marks() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.db");
+    let kv = open(&path);
+    let lost = put(&kv, b"k", b"lost", Durability::Normal).unwrap();
+    let other = rusqlite::Connection::open(&path).unwrap();
+    let undo = "BEGIN; DELETE FROM commits WHERE version = (SELECT max(version) FROM commits);
+                DELETE FROM kv WHERE key = x'6b'; COMMIT";
+    other.execute_batch(undo).unwrap();
+    assert_eq!(get(&kv, b"k"), None);
+    let again = put(&kv, b"k", b"again", Durability::Normal).unwrap();
+    assert_eq!(again.read_version, lost.read_version);
+    assert_ne!(again.mark, lost.mark);
+    assert!(!is_newest(&kv, lost.mark.unwrap()));
 }
 
 #[test]
 fn it_is_known_again_after_a_suspension() {
     let directory = tempfile::tempdir().unwrap();
     let kv = open(&directory.path().join("store.db"));
-    let version = begin(&kv);
+    let (_, mark) = begin(&kv);
     kv.suspend();
     kv.resume();
-    assert!(!kv.is_newest(version), "others may have committed");
-    assert_eq!(begin(&kv), version);
-    assert!(kv.is_newest(version));
+    assert!(is_newest(&kv, mark));
+    put(&kv, b"k", b"v", Durability::Normal).unwrap();
+    assert!(!is_newest(&kv, mark));
 }
 
 /// Tells each of its commits as soon as it is one.
@@ -88,6 +115,18 @@ fn part_commit() {
     }
 }
 
+/// The mark of an own commit, or else that of a begin.
+fn latest(kv: &SqliteKv, commits: bool, tell: impl Fn(u64)) -> (u64, Mark) {
+    if commits {
+        let own = put(kv, b"own", b"v", Durability::Off).unwrap();
+        tell(own.read_version);
+        if let Some(mark) = own.mark {
+            return (own.read_version, mark);
+        }
+    }
+    begin(kv)
+}
+
 #[test]
 fn no_commit_that_was_acknowledged_is_overlooked() {
     let directory = tempfile::tempdir().unwrap();
@@ -95,7 +134,9 @@ fn no_commit_that_was_acknowledged_is_overlooked() {
     let kv = open(&path);
     let acknowledged = AtomicU64::new(0);
     let ended = AtomicU64::new(0);
-    let tell = |version| acknowledged.fetch_max(version, Ordering::SeqCst);
+    let tell = |version| {
+        acknowledged.fetch_max(version, Ordering::SeqCst);
+    };
     thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
@@ -119,22 +160,23 @@ fn no_commit_that_was_acknowledged_is_overlooked() {
                 ended.fetch_add(1, Ordering::SeqCst);
             });
         }
+        let all_ended = || ended.load(Ordering::SeqCst) == 4;
         let mut confirmed = 0_u64;
-        while ended.load(Ordering::SeqCst) < 4 {
-            let version = begin(&kv);
-            loop {
+        for round in 0_u64.. {
+            if all_ended() {
+                break;
+            }
+            let (version, mark) = latest(&kv, round.is_multiple_of(2), tell);
+            while !all_ended() {
                 let before = acknowledged.load(Ordering::SeqCst);
-                if !kv.is_newest(version) {
+                if !is_newest(&kv, mark) {
                     break;
                 }
                 assert!(version >= before, "{before} is newer than {version}");
                 confirmed += 1;
-                if ended.load(Ordering::SeqCst) == 4 {
-                    break;
-                }
             }
         }
         assert!(confirmed > 0);
     });
-    assert_eq!(begin(&kv), acknowledged.load(Ordering::SeqCst));
+    assert_eq!(begin(&kv).0, acknowledged.load(Ordering::SeqCst));
 }

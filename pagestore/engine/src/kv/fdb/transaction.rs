@@ -258,6 +258,7 @@ impl KvTransaction for FdbTransaction {
             return Ok(Committed {
                 versionstamp: None,
                 read_version,
+                mark: None,
             });
         }
         self.buffer.check_limits(&self.store.limits())?;
@@ -277,6 +278,7 @@ impl KvTransaction for FdbTransaction {
         Ok(Committed {
             versionstamp: versionstamp.map(Version::from_bytes),
             read_version,
+            mark: None,
         })
     }
 }

@@ -65,6 +65,7 @@ impl PendingCommit {
         Ok(Committed {
             versionstamp: Some(version),
             read_version: version.commit_version(),
+            mark: None,
         })
     }
 }
@@ -131,6 +132,7 @@ impl KvTransaction for MemoryTransaction {
             return Ok(Committed {
                 versionstamp: None,
                 read_version: self.read_version,
+                mark: None,
             });
         };
         let now = self.store.now();

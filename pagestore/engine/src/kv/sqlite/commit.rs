@@ -11,6 +11,7 @@ use verso_pagestore::{Durability, Version};
 
 use super::connection::Session;
 use super::error::{translate, translate_commit};
+use super::head::Head;
 use super::{Store, conflicts};
 use crate::kv::buffer::{Operation, WriteBuffer};
 use crate::kv::range_set::RangeSet;
@@ -114,6 +115,7 @@ impl Committer {
         let mut turn = Turn {
             session: &mut session,
             path: &store.path,
+            head: &store.head,
             window: self.window,
         };
         let results = match turn.commit(group) {
@@ -143,6 +145,7 @@ fn fails_alone(error: &KvError) -> bool {
 struct Turn<'a> {
     session: &'a mut Session,
     path: &'a Path,
+    head: &'a Head,
     window: u64,
 }
 
@@ -167,7 +170,8 @@ impl Turn<'_> {
         self.session
             .execute("BEGIN IMMEDIATE", ())
             .map_err(failed)?;
-        let committed = self.write(group);
+        let before = self.head.before_commit();
+        let mut committed = self.write(group);
         if !matches!(&committed, Ok(results) if results.iter().any(Result::is_ok)) {
             // What fails here fails again when the connection goes back to the pool, which
             // then closes it.
@@ -177,6 +181,15 @@ impl Turn<'_> {
         self.session
             .execute("COMMIT", ())
             .map_err(|error| translate_commit(path, &error))?;
+        // What is committed now is what the last one has made.
+        if let Ok(results) = &mut committed
+            && let Some(last) = results
+                .iter_mut()
+                .rev()
+                .find_map(|result| result.as_mut().ok())
+        {
+            last.mark = self.head.after_commit(before);
+        }
         let bytes = group.iter().map(|pending| pending.buffer.size()).sum();
         self.session.committed(group.len(), bytes);
         committed
@@ -198,6 +211,7 @@ impl Turn<'_> {
             results.push(Ok(Committed {
                 versionstamp: Some(stamp),
                 read_version: version,
+                mark: None,
             }));
         }
         Ok(results)

@@ -12,11 +12,24 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use arc_swap::ArcSwapOption;
 use rusqlite::ffi;
+use verso_pagestore::Mark;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::connection::Session;
 
 /// The header of the index.
 type Header = [u64; 6];
+
+/// The field `iChange`, which counts commits: four bytes from the eighth on.
+#[expect(
+    clippy::host_endian_bytes,
+    reason = "the index is in the machine's byte order"
+)]
+const fn commit_number(header: &Header) -> u32 {
+    let [_, word, ..] = header;
+    let [a, b, c, d, ..] = word.to_ne_bytes();
+    u32::from_ne_bytes([a, b, c, d])
+}
 
 /// The size of the index's first part: 32 kB, see the file format.
 const REGION: i32 = 32 * 1024;
@@ -79,66 +92,52 @@ impl Shared {
     }
 }
 
-/// The newest version of the store that this process knows, and the header that says so.
-#[derive(Debug)]
-struct Seen {
-    version: u64,
-    header: Header,
-}
-
-/// Tells whether a version is still the newest.
+/// Tells what is committed.
 #[derive(Debug, Default)]
-pub(super) struct Head {
-    shared: ArcSwapOption<Shared>,
-    seen: ArcSwapOption<Seen>,
-}
+pub(super) struct Head(ArcSwapOption<Shared>);
 
-/// The header at a moment.
+/// The header at a moment at which nobody else could commit.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Mark(Option<Header>);
+pub(super) struct Before(Option<Header>);
 
 impl Head {
     /// Begins to look, by a session of its own, which has read from the file.
     pub(super) fn watch(&self, session: Session) {
-        self.shared.store(Shared::of(session).map(Arc::new));
+        self.0.store(Shared::of(session).map(Arc::new));
     }
 
-    /// The header as it is now.
-    pub(super) fn mark(&self) -> Mark {
-        Mark(self.shared.load().as_deref().map(Shared::read))
-    }
-
-    /// Learns the version of the newest commit, which was read after `before` was taken.
-    pub(super) fn learn(&self, version: u64, before: Mark) {
-        let Mark(Some(header)) = self.mark() else {
-            return;
-        };
-        // Else something was committed meanwhile, before or after the version was read.
-        if before.0 == Some(header) {
-            self.remember(version, header);
-        }
-    }
-
-    fn remember(&self, version: u64, header: Header) {
-        let is_known = |seen: &Arc<Seen>| seen.version == version && seen.header == header;
-        if !self.seen.load().as_ref().is_some_and(is_known) {
-            self.seen.store(Some(Arc::new(Seen { version, header })));
-        }
-    }
-
-    /// Whether nothing was committed after this version. False if that is not known.
-    pub(super) fn is_newest(&self, version: u64) -> bool {
-        let Mark(Some(header)) = self.mark() else {
-            return false;
-        };
-        let seen = self.seen.load();
-        seen.as_deref()
-            .is_some_and(|seen| seen.version == version && seen.header == header)
-    }
-
-    /// Forgets everything, and closes its session.
+    /// Ends that, and closes the session.
     pub(super) fn close(&self) {
-        self.seen.store(None);
-        self.shared.store(None);
+        self.0.store(None);
     }
+
+    fn read(&self) -> Option<Header> {
+        self.0.load().as_deref().map(Shared::read)
+    }
+
+    /// What is committed now.
+    pub(super) fn mark(&self) -> Option<Mark> {
+        self.read().map(|header| mark(&header))
+    }
+
+    /// Call with the write lock held.
+    pub(super) fn before_commit(&self) -> Before {
+        Before(self.read())
+    }
+
+    /// What this process has committed in one commit, with the write lock that it held `before`.
+    pub(super) fn after_commit(&self, before: Before) -> Option<Mark> {
+        let (before, header) = (before.0?, self.read()?);
+        // Else another process has committed since.
+        let is_own = commit_number(&header) == commit_number(&before).wrapping_add(1);
+        is_own.then(|| mark(&header))
+    }
+}
+
+fn mark(header: &Header) -> Mark {
+    let mut bytes = [0; size_of::<Header>()];
+    for (target, word) in bytes.chunks_exact_mut(size_of::<u64>()).zip(header) {
+        target.copy_from_slice(&word.to_be_bytes());
+    }
+    Mark::new(xxh3_64(&bytes))
 }

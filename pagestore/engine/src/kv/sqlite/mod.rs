@@ -27,7 +27,7 @@ use super::{Kv, KvError, Limits};
 use commit::Committer;
 use head::Head;
 use pool::Pool;
-use verso_pagestore::Gate;
+use verso_pagestore::{Gate, Mark};
 
 pub use transaction::SqliteTransaction;
 
@@ -77,8 +77,8 @@ struct Store {
 }
 
 impl Store {
-    /// Begins to look whether anything is committed. It is only a short cut, so that a failure is
-    /// left for transactions to meet.
+    /// Begins to look at what is committed. It is only a short cut, so that a failure is left for
+    /// transactions to meet.
     fn watch(&self) {
         if let Ok(session) = self.pool.open()
             && session.version(&self.path).is_ok()
@@ -154,9 +154,9 @@ impl Kv for SqliteKv {
         ))
     }
 
-    fn is_newest(&self, read_version: u64) -> bool {
+    fn mark(&self) -> Option<Mark> {
         let _pass = self.0.gate.enter();
-        self.0.head.is_newest(read_version)
+        self.0.head.mark()
     }
 
     fn suspend(&self) {

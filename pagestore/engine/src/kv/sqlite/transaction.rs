@@ -1,5 +1,6 @@
 //! A transaction of the store in a file.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use verso_pagestore::Durability;
@@ -57,7 +58,7 @@ impl Reader {
     fn session(&mut self) -> Result<&Session, KvError> {
         if self.session.is_none() {
             let session = self.store.pool.take()?;
-            match begin(&session, &self.store, self.read_version) {
+            match begin(&session, &self.store.path, self.read_version) {
                 Ok(version) => {
                     self.read_version = Some(version);
                     self.session = Some(session);
@@ -87,13 +88,11 @@ impl Reader {
 }
 
 /// Opens a read transaction, at `version` if that is given, and returns its version.
-fn begin(session: &Session, store: &Store, version: Option<u64>) -> Result<u64, KvError> {
-    let before = store.head.mark();
+fn begin(session: &Session, path: &Path, version: Option<u64>) -> Result<u64, KvError> {
     session
         .execute("BEGIN", ())
-        .map_err(|error| translate(&store.path, &error))?;
-    let current = session.version(&store.path)?;
-    store.head.learn(current, before);
+        .map_err(|error| translate(path, &error))?;
+    let current = session.version(path)?;
     // SQLite reads only the newest state; an older one may have become another by now.
     if version.is_some_and(|version| version != current) {
         return Err(KvError::TooOld);
@@ -183,6 +182,7 @@ impl KvTransaction for SqliteTransaction {
             return Ok(Committed {
                 versionstamp: None,
                 read_version,
+                mark: None,
             });
         }
         self.buffer.check_limits(&LIMITS)?;
