@@ -37,6 +37,7 @@
 //! No database that is opened has a name that begins with `file:`. It is what a URI looks like
 //! to a VFS where the application does not have SQLite read it, and is refused with that reason.
 
+mod ahead;
 mod cache;
 mod conflict;
 mod connection;

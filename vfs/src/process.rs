@@ -262,6 +262,11 @@ impl StoreHandle {
         &self.process.cache
     }
 
+    /// How much that holds.
+    pub(crate) const fn cache_bytes(&self) -> u64 {
+        self.process.cache_bytes
+    }
+
     /// A parent's store is neither used nor closed: its files are the parent's.
     fn forget_if_inherited(&mut self) {
         if self.is_inherited() {

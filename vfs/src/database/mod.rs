@@ -8,6 +8,7 @@ mod conflict;
 mod describe;
 mod lease;
 mod pragma;
+mod read;
 mod snapshot;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 use roaring::RoaringBitmap;
 use verso_pagestore::{DatabaseName, Page, PageNumber, PageSize, Since, Snapshot, Version, header};
 
+use crate::ahead::Ahead;
 use crate::cache::CachedDatabase;
 use crate::error::VfsError;
 use crate::joint::Joint;
@@ -105,6 +107,7 @@ pub(crate) struct Database {
     /// Up to where this connection knows what changed.
     since: Option<Since>,
     known: Known,
+    ahead: Ahead,
     /// All of `delivered` is known to be valid here: the newest of the last snapshot and
     /// the last own commit.
     validated: Version,
@@ -137,6 +140,7 @@ impl Database {
             scope: Scope::Several,
             since: None,
             known: Known::Nothing,
+            ahead: Ahead::default(),
             validated: Version::MIN,
             own: Vec::new(),
             settings,
@@ -331,36 +335,13 @@ impl Database {
                 Source::Snapshot => {}
             }
         }
-        let page = self.stored_page(snapshot, number)?;
+        let page = self.scanned_page(snapshot, size, number)?;
         if number != PageNumber::FIRST {
             return Ok(page);
         }
         let mut page = page.to_vec();
         header::present(&mut page, self.counter, self.library_version);
         Ok(page.into())
-    }
-
-    /// A page as the store has it: from the cache, or else from the store.
-    fn stored_page(&self, snapshot: &Snapshot, number: PageNumber) -> Result<Page, VfsError> {
-        let (cache, database) = (self.store.cache(), self.cached(snapshot)?);
-        if let Some(page) = cache.get(database, number, snapshot.version) {
-            self.store.stats().cache_hits.add(1);
-            return Ok(page);
-        }
-        let pages = self.store.pages()?.read(snapshot, &[number])?;
-        self.store.stats().pages_read.add(1);
-        let read = pages
-            .into_iter()
-            .next()
-            .expect("a read answers as many pages as it was asked");
-        cache.put(
-            database,
-            number,
-            read.page.clone(),
-            read.version,
-            snapshot.version,
-        );
-        Ok(read.page)
     }
 
     fn cached(&self, snapshot: &Snapshot) -> Result<CachedDatabase, VfsError> {

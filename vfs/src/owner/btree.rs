@@ -16,7 +16,7 @@ pub(super) enum Keys {
 
 /// A page of a b-tree.
 #[derive(Debug)]
-pub(super) struct Node {
+pub(crate) struct Node {
     page: Page,
     /// Where its header begins.
     begin: usize,
@@ -44,7 +44,7 @@ pub(super) struct Payload {
 
 impl Node {
     /// `content` is the usable part of the page; `None` if that is not of a b-tree.
-    pub(super) fn parse(number: PageNumber, content: Page) -> Option<Self> {
+    pub(crate) fn parse(number: PageNumber, content: Page) -> Option<Self> {
         let begin = if number == PageNumber::FIRST {
             header::LENGTH
         } else {
@@ -65,7 +65,7 @@ impl Node {
         })
     }
 
-    pub(super) const fn is_leaf(&self) -> bool {
+    pub(crate) const fn is_leaf(&self) -> bool {
         self.leaf
     }
 
@@ -77,6 +77,20 @@ impl Node {
     pub(super) fn last_child(&self) -> Option<PageNumber> {
         let link = page_number(&self.page, self.begin + 8);
         link.filter(|_| !self.leaf)
+    }
+
+    /// All children in the order of their keys; none of a leaf.
+    pub(crate) fn children(&self) -> Vec<PageNumber> {
+        if self.leaf {
+            return Vec::new();
+        }
+        let count = be_u16(&self.page, self.begin + 3).unwrap_or(0);
+        let places = (0..usize::from(count)).map(|index| self.begin + 12 + 2 * index);
+        places
+            .map_while(|place| be_u16(&self.page, place))
+            .filter_map(|offset| page_number(&self.page, usize::from(offset)))
+            .chain(self.last_child())
+            .collect()
     }
 
     /// The first key, in the tree of a table.

@@ -13,6 +13,7 @@ mod search;
 
 use std::fmt;
 
+pub(crate) use btree::Node;
 use verso_pagestore::{Page, PageNumber};
 
 use pages::Pages;
