@@ -15,7 +15,7 @@ const ORDERS: &str = "VERSO_TEST_WORKER";
 /// Tells the lines of a worker from those of the test harness.
 const MARK: &str = "> ";
 /// A worker that says nothing for so long hangs.
-const PATIENCE: Duration = Duration::from_mins(2);
+const PATIENCE: Duration = Duration::from_mins(6);
 
 /// What a worker is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
