@@ -1,10 +1,13 @@
 //! Verification: every page record decodes and has the right checksum.
 
-use verso_pagestore::{CorruptRecord, DatabaseId, RecordPosition, StoreError, VerifyReport};
+use verso_pagestore::{
+    Chain, CorruptRecord, DatabaseId, PageNumber, RecordPosition, StoreError, VerifyReport,
+};
 
 use crate::kv::{Kv, RangeQuery};
 use crate::log::DecodeError;
-use crate::{Engine, keys, record};
+use crate::record::{Record, RecordError};
+use crate::{Engine, chain, keys};
 
 /// Records checked per call: eight megabytes at the most.
 const RECORDS_PER_CALL: usize = 128;
@@ -23,14 +26,23 @@ impl<K: Kv> Engine<K> {
             corrupt: Vec::new(),
             last: None,
         };
+        let mut before = match after {
+            Some(after) => self.content_at(database, after)?,
+            None => None,
+        };
         for (key, value) in &pairs {
             let position = keys::page_position(key)
                 .ok_or_else(|| self.damaged(&DecodeError("a page record has an invalid key")))?;
-            if let Err(error) = record::decode(value) {
-                report.corrupt.push(CorruptRecord {
+            let base = before.take().filter(|it| it.page == position.page);
+            match content(value, base) {
+                Ok(content) => {
+                    let page = position.page;
+                    before = Some(Before { page, content });
+                }
+                Err(error) => report.corrupt.push(CorruptRecord {
                     position,
                     reason: error.to_string(),
-                });
+                }),
             }
             report.records += 1;
             report.bytes += u64::try_from(key.len() + value.len()).unwrap_or(0);
@@ -41,4 +53,31 @@ impl<K: Kv> Engine<K> {
         }
         Ok(report)
     }
+
+    /// What a record that was checked before holds; `None` if it is damaged.
+    fn content_at(
+        &self,
+        database: DatabaseId,
+        RecordPosition { page, version }: RecordPosition,
+    ) -> Result<Option<Before>, StoreError> {
+        let records = self.pairs(&chain::query(database, page, version, None))?;
+        let found = chain::decode(&records).ok().flatten();
+        Ok(found.filter(|it| it.version == version).map(|it| Before {
+            page,
+            content: (it.page.to_vec(), it.chain),
+        }))
+    }
+}
+
+/// The content of the record before, which the next one may be a delta against.
+struct Before {
+    page: PageNumber,
+    content: (Vec<u8>, Chain),
+}
+
+fn content(value: &[u8], before: Option<Before>) -> Result<(Vec<u8>, Chain), RecordError> {
+    let record = Record::parse(value)?;
+    let content = record.on(before.map(|it| it.content).as_ref())?;
+    record.verify(&content)?;
+    Ok((content, record.chain()))
 }

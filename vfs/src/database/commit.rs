@@ -7,6 +7,7 @@ use verso_pagestore::{
     Participant, RoaringBitmap, Snapshot, header,
 };
 
+use super::written::Written;
 use super::{Database, Known, State, Write};
 use crate::error::VfsError;
 use crate::joint::{Joint, Verdict};
@@ -102,8 +103,15 @@ impl Database {
         let spilled = write.overlay.spilled(page_count).filter(|_| !is_resized);
         let staged: RoaringBitmap = spilled.iter().flat_map(SpilledPages::numbers).collect();
         // If only counters changed, the transaction read its snapshot, and that is all.
-        let change = (!writes.is_empty() || !staged.is_empty()).then_some(Change {
+        let has_written = !writes.is_empty() || !staged.is_empty();
+        let Written {
             writes,
+            deltas,
+            pages,
+        } = self.written(&write.snapshot, writes)?;
+        let change = has_written.then_some(Change {
+            writes,
+            deltas,
             staged,
             page_size,
             page_count,
@@ -115,7 +123,12 @@ impl Database {
             page_count,
         };
         let part = self.participant(write.snapshot, change)?;
-        Ok((Part { spilled, ..part }, after))
+        let part = Part {
+            spilled,
+            pages,
+            ..part
+        };
+        Ok((part, after))
     }
 
     fn participant(&self, snapshot: Snapshot, change: Option<Change>) -> Result<Part, VfsError> {
@@ -123,6 +136,7 @@ impl Database {
             client: self.store.share()?,
             cached: self.cached(&snapshot)?,
             spilled: None,
+            pages: Vec::new(),
             participant: Participant {
                 snapshot,
                 reads: self.delivered.clone(),

@@ -9,6 +9,7 @@ mod describe;
 mod lease;
 mod pragma;
 mod snapshot;
+mod written;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -343,9 +344,9 @@ impl Database {
     /// A page as the store has it: from the cache, or else from the store.
     fn stored_page(&self, snapshot: &Snapshot, number: PageNumber) -> Result<Page, VfsError> {
         let (cache, database) = (self.store.cache(), self.cached(snapshot)?);
-        if let Some(page) = cache.get(database, number, snapshot.version) {
+        if let Some(found) = cache.get(database, number, snapshot.version) {
             self.store.stats().cache_hits.add(1);
-            return Ok(page);
+            return Ok(found.page);
         }
         let pages = self.store.pages()?.read(snapshot, &[number])?;
         self.store.stats().pages_read.add(1);
@@ -353,13 +354,7 @@ impl Database {
             .into_iter()
             .next()
             .expect("a read answers as many pages as it was asked");
-        cache.put(
-            database,
-            number,
-            read.page.clone(),
-            read.version,
-            snapshot.version,
-        );
+        cache.put(database, number, read.clone(), snapshot.version);
         Ok(read.page)
     }
 

@@ -1,5 +1,7 @@
 //! What a run came to, to see that runs are worth something.
 
+use verso_pagestore::Chain;
+
 use crate::history::{History, Reply, Wish};
 use crate::truth::{Commit, Database, Truth};
 
@@ -26,6 +28,9 @@ pub(crate) struct Summary {
     looks: usize,
     begins: usize,
     reads: usize,
+    /// Pages that were read as deltas, and those of them with the longest chain.
+    deltas: usize,
+    longest: usize,
 }
 
 impl Summary {
@@ -34,6 +39,8 @@ impl Summary {
         let lives = || truth.databases.values();
         let is_loaded = |wish: &Wish| matches!(wish, Wish::FinishLoad(..));
         let loads = history.calls.iter().filter(|call| is_loaded(&call.wish));
+        let read = || history.reads.iter().flat_map(|read| &read.answer);
+        let chains = |least| read().filter(move |page| page.chain.deltas() >= least);
         Self {
             trace,
             committed: commits().filter(|it| !it.acknowledged.is_empty()).count(),
@@ -53,6 +60,8 @@ impl Summary {
             looks: history.looks.iter().filter(|it| it.answer.is_ok()).count(),
             begins: history.begins.len(),
             reads: history.reads.len(),
+            deltas: chains(1).count(),
+            longest: chains(Chain::MOST_DELTAS).count(),
         }
     }
 
@@ -71,7 +80,7 @@ impl Summary {
         counts.map(|count| *count).min().unwrap_or(0)
     }
 
-    fn counts_mut(&mut self) -> [&mut usize; 14] {
+    fn counts_mut(&mut self) -> [&mut usize; 16] {
         [
             &mut self.committed,
             &mut self.refused,
@@ -87,6 +96,8 @@ impl Summary {
             &mut self.looks,
             &mut self.begins,
             &mut self.reads,
+            &mut self.deltas,
+            &mut self.longest,
         ]
     }
 }
