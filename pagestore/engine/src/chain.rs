@@ -39,19 +39,10 @@ type Versioned<'a> = (Version, Record<'a>);
 
 /// The page that records make, newest first; `None` if there are none.
 pub(crate) fn decode(records: &[KeyValue]) -> Result<Option<VersionedPage>, Broken> {
-    let mut chain = Vec::with_capacity(records.len());
-    for (key, value) in records {
-        let version = keys::page_position(key).map_or(Version::MIN, |it| it.version);
-        let record = Record::parse(value).map_err(|error| Broken { version, error })?;
-        chain.push((version, record));
-        if !record.is_delta() {
-            break;
-        }
-    }
-    let Some((version, newest)) = chain.first().copied() else {
+    let chain = parse(records)?;
+    let Some((version, newest)) = chain.last().copied() else {
         return Ok(None);
     };
-    chain.reverse();
     let page = replay(&chain, false)?;
     if let Err(error) = newest.verify(&page) {
         // Which of them it is must be looked for.
@@ -63,6 +54,29 @@ pub(crate) fn decode(records: &[KeyValue]) -> Result<Option<VersionedPage>, Brok
         page: Page::from(page),
         chain: newest.chain(),
     }))
+}
+
+/// The same without a look at checksums, for whoever reads the record that follows; `None` if there
+/// is nothing that it could be a delta against.
+pub(crate) fn content(records: &[KeyValue]) -> Option<(Vec<u8>, Chain)> {
+    let chain = parse(records).ok()?;
+    let (_, newest) = chain.last()?;
+    Some((replay(&chain, false).ok()?, newest.chain()))
+}
+
+/// The records of a chain, oldest first.
+fn parse(records: &[KeyValue]) -> Result<Vec<Versioned<'_>>, Broken> {
+    let mut chain = Vec::with_capacity(records.len());
+    for (key, value) in records {
+        let version = keys::page_position(key).map_or(Version::MIN, |it| it.version);
+        let record = Record::parse(value).map_err(|error| Broken { version, error })?;
+        chain.push((version, record));
+        if !record.is_delta() {
+            break;
+        }
+    }
+    chain.reverse();
+    Ok(chain)
 }
 
 /// Applies records, oldest first.

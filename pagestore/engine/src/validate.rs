@@ -79,9 +79,11 @@ fn validate_delta(snapshot: &Snapshot, change: &Change, write: &PageDelta) -> Re
     if snapshot.page_size != Some(change.page_size) || !snapshot.page_count.contains(*number) {
         return Err("has no page of that size to be based on".into());
     }
-    let is_first = chain.deltas() == 1;
     let length = u32::try_from(delta.len()).unwrap_or(u32::MAX);
-    let adds_up = length == chain.bytes() || !is_first && length < chain.bytes();
+    let adds_up = match chain.deltas() {
+        1 => length == chain.bytes(),
+        _ => length < chain.bytes(),
+    };
     if chain.deltas() == 0 || !chain.is_short(change.page_size) || !adds_up {
         let (deltas, bytes) = (chain.deltas(), chain.bytes());
         return Err(format!(

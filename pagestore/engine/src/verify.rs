@@ -34,15 +34,16 @@ impl<K: Kv> Engine<K> {
             let position = keys::page_position(key)
                 .ok_or_else(|| self.damaged(&DecodeError("a page record has an invalid key")))?;
             let base = before.take().filter(|it| it.page == position.page);
-            match content(value, base) {
-                Ok(content) => {
-                    let page = position.page;
-                    before = Some(Before { page, content });
-                }
-                Err(error) => report.corrupt.push(CorruptRecord {
+            let checked = content(value, base).and_then(|(content, checked)| {
+                let page = position.page;
+                before = Some(Before { page, content });
+                checked
+            });
+            if let Err(error) = checked {
+                report.corrupt.push(CorruptRecord {
                     position,
                     reason: error.to_string(),
-                }),
+                });
             }
             report.records += 1;
             report.bytes += u64::try_from(key.len() + value.len()).unwrap_or(0);
@@ -54,18 +55,15 @@ impl<K: Kv> Engine<K> {
         Ok(report)
     }
 
-    /// What a record that was checked before holds; `None` if it is damaged.
+    /// What a record that was checked before holds.
     fn content_at(
         &self,
         database: DatabaseId,
         RecordPosition { page, version }: RecordPosition,
     ) -> Result<Option<Before>, StoreError> {
         let records = self.pairs(&chain::query(database, page, version, None))?;
-        let found = chain::decode(&records).ok().flatten();
-        Ok(found.filter(|it| it.version == version).map(|it| Before {
-            page,
-            content: (it.page.to_vec(), it.chain),
-        }))
+        let content = chain::content(&records);
+        Ok(content.map(|content| Before { page, content }))
     }
 }
 
@@ -75,9 +73,13 @@ struct Before {
     content: (Vec<u8>, Chain),
 }
 
-fn content(value: &[u8], before: Option<Before>) -> Result<(Vec<u8>, Chain), RecordError> {
+/// What a record holds, and whether that is right. Behind a wrong one a right one may follow.
+fn content(
+    value: &[u8],
+    before: Option<Before>,
+) -> Result<((Vec<u8>, Chain), Result<(), RecordError>), RecordError> {
     let record = Record::parse(value)?;
     let content = record.on(before.map(|it| it.content).as_ref())?;
-    record.verify(&content)?;
-    Ok((content, record.chain()))
+    let checked = record.verify(&content);
+    Ok(((content, record.chain()), checked))
 }

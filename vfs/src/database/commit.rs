@@ -124,8 +124,8 @@ impl Database {
         };
         let part = self.participant(write.snapshot, change)?;
         let part = Part {
-            spilled,
             pages,
+            spilled,
             ..part
         };
         Ok((part, after))

@@ -1,7 +1,5 @@
 //! What a run came to, to see that runs are worth something.
 
-use verso_pagestore::Chain;
-
 use crate::history::{History, Reply, Wish};
 use crate::truth::{Commit, Database, Truth};
 
@@ -28,9 +26,9 @@ pub(crate) struct Summary {
     looks: usize,
     begins: usize,
     reads: usize,
-    /// Pages that were read as deltas, and those of them with the longest chain.
+    /// Pages that were read as deltas, and those of them with a chain of several.
     deltas: usize,
-    longest: usize,
+    chains: usize,
 }
 
 impl Summary {
@@ -61,7 +59,7 @@ impl Summary {
             begins: history.begins.len(),
             reads: history.reads.len(),
             deltas: chains(1).count(),
-            longest: chains(Chain::MOST_DELTAS).count(),
+            chains: chains(3).count(),
         }
     }
 
@@ -97,7 +95,7 @@ impl Summary {
             &mut self.begins,
             &mut self.reads,
             &mut self.deltas,
-            &mut self.longest,
+            &mut self.chains,
         ]
     }
 }
