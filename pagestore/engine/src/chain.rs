@@ -5,7 +5,7 @@ use verso_pagestore::{Chain, DatabaseId, Page, PageNumber, PageSize, Version, Ve
 
 use crate::keys;
 use crate::kv::{KeyValue, RangeQuery, Until};
-use crate::record::{self, Record, RecordError};
+use crate::record::{self, Content, Record, RecordError};
 
 /// Most records that one page needs.
 const MOST_RECORDS: usize = Chain::MOST_DELTAS as usize + 1;
@@ -58,7 +58,7 @@ pub(crate) fn decode(records: &[KeyValue]) -> Result<Option<VersionedPage>, Brok
 
 /// The same without a look at checksums, for whoever reads the record that follows; `None` if there
 /// is nothing that it could be a delta against.
-pub(crate) fn content(records: &[KeyValue]) -> Option<(Vec<u8>, Chain)> {
+pub(crate) fn content(records: &[KeyValue]) -> Option<Content> {
     let chain = parse(records).ok()?;
     let (_, newest) = chain.last()?;
     Some((replay(&chain, false).ok()?, newest.chain()))
@@ -81,7 +81,7 @@ fn parse(records: &[KeyValue]) -> Result<Vec<Versioned<'_>>, Broken> {
 
 /// Applies records, oldest first.
 fn replay(records: &[Versioned], verifies: bool) -> Result<Vec<u8>, Broken> {
-    let mut base: Option<(Vec<u8>, Chain)> = None;
+    let mut base: Option<Content> = None;
     for &(version, record) in records {
         let broken = |error| Broken { version, error };
         let page = record.on(base.as_ref()).map_err(broken)?;

@@ -82,6 +82,9 @@ pub(crate) fn encode_delta(delta: &PageDelta, page_size: PageSize) -> Vec<u8> {
     record
 }
 
+/// The content of a page, and the chain of records that it was made of.
+pub(crate) type Content = (Vec<u8>, Chain);
+
 /// A record, taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Record<'a> {
@@ -138,7 +141,7 @@ impl<'a> Record<'a> {
 
     /// The content, on top of the content and the chain of the record before it, if there is one
     /// and it is needed. Its checksum is not looked at.
-    pub(crate) fn on(&self, base: Option<&(Vec<u8>, Chain)>) -> Result<Vec<u8>, RecordError> {
+    pub(crate) fn on(&self, base: Option<&Content>) -> Result<Vec<u8>, RecordError> {
         let size = self.page_size;
         let invalid = RecordError::Body(size);
         let page = match self.body {
@@ -283,7 +286,7 @@ mod tests {
         encode_delta(&delta, PageSize::new(size).unwrap())
     }
 
-    fn decode_on(base: &(Vec<u8>, Chain), record: &[u8]) -> Result<Vec<u8>, RecordError> {
+    fn decode_on(base: &Content, record: &[u8]) -> Result<Vec<u8>, RecordError> {
         let record = Record::parse(record)?;
         let page = record.on(Some(base))?;
         record.verify(&page)?;

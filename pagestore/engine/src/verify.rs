@@ -1,12 +1,12 @@
 //! Verification: every page record decodes and has the right checksum.
 
 use verso_pagestore::{
-    Chain, CorruptRecord, DatabaseId, PageNumber, RecordPosition, StoreError, VerifyReport,
+    CorruptRecord, DatabaseId, PageNumber, RecordPosition, StoreError, VerifyReport,
 };
 
 use crate::kv::{Kv, RangeQuery};
 use crate::log::DecodeError;
-use crate::record::{Record, RecordError};
+use crate::record::{Content, Record, RecordError};
 use crate::{Engine, chain, keys};
 
 /// Records checked per call: eight megabytes at the most.
@@ -70,14 +70,14 @@ impl<K: Kv> Engine<K> {
 /// The content of the record before, which the next one may be a delta against.
 struct Before {
     page: PageNumber,
-    content: (Vec<u8>, Chain),
+    content: Content,
 }
 
 /// What a record holds, and whether that is right. Behind a wrong one a right one may follow.
 fn content(
     value: &[u8],
     before: Option<Before>,
-) -> Result<((Vec<u8>, Chain), Result<(), RecordError>), RecordError> {
+) -> Result<(Content, Result<(), RecordError>), RecordError> {
     let record = Record::parse(value)?;
     let content = record.on(before.map(|it| it.content).as_ref())?;
     let checked = record.verify(&content);

@@ -25,7 +25,8 @@ fn read(store: &dyn PageStore, snapshot: &Snapshot, number: u32) -> VersionedPag
 /// A page with other bytes at a place.
 fn changed(base: &VersionedPage, at: usize, bytes: &[u8]) -> Vec<u8> {
     let mut page = base.page.to_vec();
-    page[at..at + bytes.len()].copy_from_slice(bytes);
+    let place = page.get_mut(at..at + bytes.len());
+    place.expect("it lies in the page").copy_from_slice(bytes);
     page
 }
 
@@ -81,15 +82,16 @@ fn noise(number: u8, length: usize) -> Vec<u8> {
 
 /// Length of the chain of page 2 after each of many small changes, which must all be readable.
 fn chains(store: &dyn PageStore, bytes_each: usize) -> Vec<u8> {
-    let mut snapshots = vec![create(store, "a", 3)];
-    let mut contents = vec![read(store, &snapshots[0], 2).page];
+    let mut now = create(store, "a", 3);
+    let mut snapshots = vec![now];
+    let mut contents = vec![read(store, &now, 2).page];
     for step in 0..30_u8 {
-        let snapshot = *snapshots.last().unwrap();
         let bytes = noise(step, bytes_each);
         let at = usize::from(step) * 3;
-        contents.push(changed(&read(store, &snapshot, 2), at, &bytes).into());
-        update(store, snapshot, 2, at, &bytes).unwrap();
-        snapshots.push(newest(store, "a"));
+        contents.push(changed(&read(store, &now, 2), at, &bytes).into());
+        update(store, now, 2, at, &bytes).expect("no conflict");
+        now = newest(store, "a");
+        snapshots.push(now);
     }
     let read = |snapshot| read(store, snapshot, 2);
     for (snapshot, content) in snapshots.iter().zip(&contents) {
@@ -266,9 +268,10 @@ fn assert_corrupt(store: &dyn PageStore, snapshot: &Snapshot, at: Version, what:
 fn records(kv: &MemoryKv, snapshot: &Snapshot) -> Vec<(Vec<u8>, Vec<u8>)> {
     let id = snapshot.database.get().to_be_bytes();
     let prefix = [b"d".as_slice(), &id, b"p\0\0\0\x02"].concat();
-    let mut transaction = kv.begin().unwrap();
+    let mut transaction = kv.begin().expect("the memory store does not fail");
     let query = RangeQuery::first(100, KeyRange::prefix(&prefix));
-    transaction.range(&query, Isolation::Snapshot).unwrap()
+    let records = transaction.range(&query, Isolation::Snapshot);
+    records.expect("the memory store does not fail")
 }
 
 #[test]
