@@ -318,7 +318,7 @@ fn the_damaged_record_of_a_chain_is_named() {
         for (snapshot, page_before) in snapshots.iter().zip(&pages) {
             // What a later delta has anew, may be right again.
             if let Ok(read) = store.read(snapshot, &[page(2)]) {
-                assert_eq!(read, [page_before.clone()]);
+                assert_eq!(read.first(), Some(page_before));
             } else {
                 assert_corrupt(&store, snapshot, snapshots[damaged].version, "checksum");
                 unreadable.push(snapshot.version);
