@@ -12,8 +12,10 @@ mod echo;
 mod library;
 mod nodes;
 mod numbers;
+mod records;
 mod report;
 mod run;
+mod runs;
 mod servers;
 mod session;
 mod sql;
@@ -39,6 +41,8 @@ enum Command {
     Run(run::Args),
     /// Latency of requests through one page-store node, beside a bare tonic service
     Nodes(nodes::Args),
+    /// What pages cost as records, stored in several ways
+    Records(records::Args),
     /// A server of a benchmark: not for people
     #[command(hide = true)]
     Server(servers::Args),
@@ -51,6 +55,7 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Nodes(args) => nodes::run(&args),
+        Command::Records(args) => records::run(&args),
         Command::Server(args) => servers::run(&args),
         Command::Worker => worker::run(),
     }

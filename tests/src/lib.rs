@@ -21,6 +21,9 @@ static REGISTERED: Once = Once::new();
 const LEASE_VARIABLE: &str = "VERSO_TEST_LEASE_MS";
 static LEASE_TIME_TO_LIVE: OnceLock<Duration> = OnceLock::new();
 
+/// How small the page cache of a worker process is, in bytes.
+pub const CACHE_VARIABLE: &str = "VERSO_TEST_CACHE_BYTES";
+
 /// Registers the VFS once per test process.
 pub fn register() {
     REGISTERED.call_once(|| {
@@ -32,6 +35,9 @@ pub fn register() {
 fn options(lease_time_to_live: Option<Duration>) -> verso_vfs::Options {
     let mut options = verso_vfs::Options::new(verso_open::open);
     options.lease_time_to_live = lease_time_to_live.unwrap_or(options.lease_time_to_live);
+    if let Ok(bytes) = std::env::var(CACHE_VARIABLE) {
+        options.cache_bytes = bytes.parse().expect("bytes are a number");
+    }
     options
 }
 

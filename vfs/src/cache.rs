@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 use verso_cache::History;
-use verso_pagestore::{Changes, DatabaseId, Page, PageNumber, Version, VersionedPage};
+use verso_pagestore::{Changes, DatabaseId, PageNumber, Version, VersionedPage};
 
 /// Which open store of this process: two stores may hold copies of one database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,27 +42,23 @@ impl PageCache {
         database: CachedDatabase,
         number: PageNumber,
         at: Version,
-    ) -> Option<Page> {
+    ) -> Option<VersionedPage> {
         let unchanged = |from| {
             let history = self.histories.read().get(&database).cloned();
             history.is_some_and(|history| history.read().unchanged(number, from, at))
         };
-        let found = self.pages.get(database, number, at, unchanged)?;
-        Some(found.page)
+        self.pages.get(database, number, at, unchanged)
     }
 
-    /// Keeps a page that was written at `from` and is valid at `at`.
+    /// Keeps a page that is valid at `at`.
     pub(crate) fn put(
         &self,
         database: CachedDatabase,
         number: PageNumber,
-        page: Page,
-        from: Version,
+        page: VersionedPage,
         at: Version,
     ) {
-        let version = from;
-        self.pages
-            .put(database, number, VersionedPage { version, page }, at);
+        self.pages.put(database, number, page, at);
     }
 
     /// Forgets everything about a database whose store was put back to an older state.
@@ -124,7 +120,7 @@ fn learn(history: &mut History, since: Option<Version>, newest: Version, changes
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use verso_pagestore::{CommitId, CommitPages};
+    use verso_pagestore::{Chain, CommitId, CommitPages};
 
     use super::*;
 
@@ -142,6 +138,14 @@ mod tests {
         PageNumber::new(number).unwrap()
     }
 
+    fn content(text: &'static [u8], from: u64) -> VersionedPage {
+        VersionedPage {
+            version: version(from),
+            page: Bytes::from_static(text),
+            chain: Chain::WHOLE,
+        }
+    }
+
     fn commits(list: &[(u64, &[u32])]) -> Changes {
         Changes::Commits(
             list.iter()
@@ -157,9 +161,9 @@ mod tests {
     #[test]
     fn a_page_is_valid_from_its_commit_to_the_next_that_writes_it() {
         let cache = PageCache::new(1 << 20);
-        let content = Bytes::from_static(b"content");
+        let content = content(b"content", 3);
         cache.learn(DATABASE, None, version(5), &Changes::Unknown);
-        cache.put(DATABASE, page(7), content.clone(), version(3), version(5));
+        cache.put(DATABASE, page(7), content.clone(), version(5));
         assert_eq!(
             cache.get(DATABASE, page(7), version(2)),
             None,
@@ -195,13 +199,7 @@ mod tests {
     fn a_gap_in_what_is_known_ends_every_range() {
         let cache = PageCache::new(1 << 20);
         cache.learn(DATABASE, None, version(1), &Changes::Unknown);
-        cache.put(
-            DATABASE,
-            page(1),
-            Bytes::from_static(b"x"),
-            version(1),
-            version(1),
-        );
+        cache.put(DATABASE, page(1), content(b"x", 1), version(1));
         cache.learn(
             DATABASE,
             Some(version(3)),

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use verso_pagestore::{
-    CommitError, CommitId, CommitOutcome, CommitRequest, DatabaseId, Durability, Lease, PageStore,
-    PageWrite, Participant, StoreError,
+    Chain, CommitError, CommitId, CommitOutcome, CommitRequest, DatabaseId, Durability, Lease,
+    Page, PageNumber, PageStore, Participant, StoreError, VersionedPage,
 };
 
 use crate::cache::{CachedDatabase, PageCache};
@@ -15,11 +15,20 @@ use crate::spill::SpilledPages;
 /// Most bytes of pages that are staged in one request.
 const STAGED_AT_ONCE: usize = 4 << 20;
 
+/// A page as it is once the transaction has committed.
+pub(crate) struct NewPage {
+    pub(crate) number: PageNumber,
+    pub(crate) page: Page,
+    pub(crate) chain: Chain,
+}
+
 /// One database's part of a transaction.
 pub(crate) struct Part {
     pub(crate) client: StoreClient,
     pub(crate) cached: CachedDatabase,
     pub(crate) participant: Participant,
+    /// Written pages that are in the participant.
+    pub(crate) pages: Vec<NewPage>,
     /// Written pages that are not in the participant, but staged before.
     pub(crate) spilled: Option<SpilledPages>,
 }
@@ -28,7 +37,7 @@ pub(crate) struct Part {
 pub(crate) struct Transaction {
     request: CommitRequest,
     /// Of each participant.
-    parts: Vec<(StoreClient, CachedDatabase)>,
+    parts: Vec<(StoreClient, CachedDatabase, Vec<NewPage>)>,
     /// Pages that the store gets ahead of the commit.
     spilled: Vec<(DatabaseId, SpilledPages)>,
     /// Whether it has them.
@@ -48,7 +57,7 @@ impl Transaction {
                 durability,
                 participants: vec![part.participant],
             },
-            parts: vec![(part.client, part.cached)],
+            parts: vec![(part.client, part.cached, part.pages)],
             spilled: part
                 .spilled
                 .map(|pages| (database, pages))
@@ -61,7 +70,7 @@ impl Transaction {
 
     /// Adds a database, of the same store.
     pub(crate) fn add(&mut self, part: Part, durability: Durability) -> Result<(), VfsError> {
-        if let Some((first, _)) = self.parts.first()
+        if let Some((first, ..)) = self.parts.first()
             && first.open.key != part.client.open.key
         {
             return Err(VfsError::SeveralStores {
@@ -75,14 +84,16 @@ impl Transaction {
             .extend(part.spilled.map(|pages| (database, pages)));
         // One database attached twice: SQLite lets only one of them write, and what the other
         // one read counts all the same.
-        if let Some(known) = participants
-            .iter_mut()
-            .find(|known| known.snapshot.database == database)
+        let mut both = participants.iter_mut().zip(&mut self.parts);
+        if let Some((known, (.., pages))) =
+            both.find(|(known, _)| known.snapshot.database == database)
         {
+            // Those of whichever writes.
+            pages.extend(part.pages);
             return merge(known, part.participant);
         }
         participants.push(part.participant);
-        self.parts.push((part.client, part.cached));
+        self.parts.push((part.client, part.cached, part.pages));
         self.request.durability = self.request.durability.max(durability);
         Ok(())
     }
@@ -121,13 +132,19 @@ impl Transaction {
     pub(crate) fn commit(&self, cache: &PageCache) -> Result<CommitOutcome, CommitError> {
         let outcome = self.send()?;
         let version = outcome.version;
-        for (participant, (client, cached)) in self.request.participants.iter().zip(&self.parts) {
-            let Some(change) = &participant.change else {
+        let participants = self.request.participants.iter();
+        for (participant, (client, cached, pages)) in participants.zip(&self.parts) {
+            if participant.change.is_none() {
                 continue;
-            };
+            }
             client.stats.commits.add(1);
-            for PageWrite { number, page } in &change.writes {
-                cache.put(*cached, *number, page.clone(), version, version);
+            for new in pages {
+                let page = VersionedPage {
+                    version,
+                    page: new.page.clone(),
+                    chain: new.chain,
+                };
+                cache.put(*cached, new.number, page, version);
             }
         }
         Ok(outcome)
@@ -158,12 +175,12 @@ impl Transaction {
 
     fn url(&self) -> String {
         let first = self.parts.first();
-        first.map_or_else(String::new, |(client, _)| client.open.url.to_string())
+        first.map_or_else(String::new, |(client, ..)| client.open.url.to_string())
     }
 
     /// The store, for a request that counts as one of each database.
     fn store(&self) -> &dyn PageStore {
-        let mut stores = self.parts.iter().map(|(client, _)| client.pages());
+        let mut stores = self.parts.iter().map(|(client, ..)| client.pages());
         let first = stores.next().expect("a transaction has a database");
         stores.for_each(drop);
         first

@@ -38,6 +38,7 @@ fn write(snapshot: Snapshot) -> CommitRequest {
         page: Page::from(vec![7; page_size.length()]),
     };
     let change = Change {
+        deltas: Vec::new(),
         writes: vec![write],
         staged: RoaringBitmap::default(),
         page_size,

@@ -1,9 +1,14 @@
 //! Commits: what a transaction sends, and what the store keeps of it.
 
+use bytes::Bytes;
 use roaring::RoaringBitmap;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::id::random_id;
-use crate::{Lease, Mark, Page, PageCount, PageNumber, PageSize, Snapshot, UnixMillis, Version};
+use crate::{
+    Chain, Lease, Mark, Page, PageCount, PageNumber, PageSize, Snapshot, UnixMillis, Version,
+    VersionedPage, delta,
+};
 
 random_id! {
     /// The identity of one commit, chosen at random by the client.
@@ -41,6 +46,47 @@ pub struct PageWrite {
     pub page: Page,
 }
 
+/// A delta of more than this part of a page is not worth its place in the chain: compressed pages
+/// are about as small.
+const LARGEST_PART: usize = 4;
+
+/// A page that a transaction changes in few places: what turns its content at the snapshot into
+/// the new one.
+///
+/// Of page 1 both contents are those without volatile fields (see [`header`](crate::header)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageDelta {
+    /// Which page.
+    pub number: PageNumber,
+    /// The chain that the page has at the snapshot, and this delta on top of it.
+    pub chain: Chain,
+    /// XXH3 with 64 bits of the whole new content.
+    pub checksum: u64,
+    /// What changed, in the form of [`delta`].
+    pub delta: Bytes,
+}
+
+impl PageDelta {
+    /// A delta from the content that a page has at the snapshot to its new one; `None` if it is
+    /// better to write the whole page.
+    #[must_use]
+    pub fn between(number: PageNumber, base: &VersionedPage, page: &[u8]) -> Option<Self> {
+        let size = u32::try_from(page.len()).ok();
+        let size = size.and_then(|size| PageSize::new(size).ok())?;
+        if base.page.len() != page.len() || base.chain.deltas() >= Chain::MOST_DELTAS {
+            return None;
+        }
+        let delta = delta::between(&base.page, page);
+        let chain = base.chain.with(delta.len());
+        (delta.len() <= page.len() / LARGEST_PART && chain.is_short(size)).then(|| Self {
+            number,
+            chain,
+            checksum: xxh3_64(page),
+            delta: delta.into(),
+        })
+    }
+}
+
 /// One database's part of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Participant {
@@ -59,10 +105,12 @@ pub struct Participant {
 /// What a transaction does to one database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// The write set, at most one entry a page. Pages beyond `page_count` are ignored.
-    /// Every page between the old and the new size must be here, and every page of the
+    /// Pages of the write set, which has at most one entry a page. Pages beyond `page_count` are
+    /// ignored. Every page between the old and the new size must be here, and every page of the
     /// database if the page size changes.
     pub writes: Vec<PageWrite>,
+    /// More of the write set: pages of the snapshot, of which only what changed is sent.
+    pub deltas: Vec<PageDelta>,
     /// The rest of the write set: numbers of pages that were staged under the id of the commit
     /// (see [`PageStore::stage`](crate::PageStore::stage)).
     pub staged: RoaringBitmap,
@@ -70,6 +118,17 @@ pub struct Change {
     pub page_size: PageSize,
     /// Number of pages after the commit.
     pub page_count: PageCount,
+}
+
+impl Change {
+    /// Numbers of the pages that it writes.
+    #[must_use]
+    pub fn written(&self) -> RoaringBitmap {
+        let mut pages = self.staged.clone();
+        pages.extend(self.writes.iter().map(|write| write.number.get()));
+        pages.extend(self.deltas.iter().map(|delta| delta.number.get()));
+        pages
+    }
 }
 
 /// A transaction to commit: all of its participants, or none.

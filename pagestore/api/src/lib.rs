@@ -12,6 +12,7 @@
 
 mod commit;
 mod database;
+pub mod delta;
 mod error;
 mod gate;
 #[cfg(feature = "grpc")]
@@ -27,7 +28,7 @@ mod store_url;
 mod version;
 
 pub use commit::{
-    Change, CommitId, CommitOutcome, CommitRecord, CommitRequest, Durability, PageWrite,
+    Change, CommitId, CommitOutcome, CommitRecord, CommitRequest, Durability, PageDelta, PageWrite,
     Participant,
 };
 pub use database::{DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, NameError};
@@ -39,7 +40,7 @@ pub use gate::{Gate, Pass};
 pub use lease::{Lease, LeaseAnswer, LeaseId, LeaseRequest, LeaseView, Ticket};
 pub use load::{CopyBegun, Origin};
 pub use moment::{Moment, ParseMomentError, UnixMillis};
-pub use page::{InvalidPageSize, Page, PageCount, PageNumber, PageSize, VersionedPage};
+pub use page::{Chain, InvalidPageSize, Page, PageCount, PageNumber, PageSize, VersionedPage};
 pub use roaring::RoaringBitmap;
 pub use store::{
     Begun, Bound, Changes, CommitPages, CorruptRecord, PageStore, Recent, RecordPosition, Since,

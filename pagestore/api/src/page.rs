@@ -142,6 +142,60 @@ impl fmt::Display for PageSize {
 /// The full content of one page. Its length is the database's page size.
 pub type Page = Bytes;
 
+/// What a reader needs to know a page's content: its newest record may be a delta against the one
+/// before, that another one, and so on down to a record of the whole page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Chain {
+    deltas: u8,
+    bytes: u32,
+}
+
+impl Chain {
+    /// The newest record has the whole page.
+    pub const WHOLE: Self = Self {
+        deltas: 0,
+        bytes: 0,
+    };
+
+    /// Most deltas on top of a whole page.
+    pub const MOST_DELTAS: u8 = 16;
+
+    /// A chain of so many deltas that have so many bytes together.
+    #[must_use]
+    pub const fn new(deltas: u8, bytes: u32) -> Self {
+        Self { deltas, bytes }
+    }
+
+    /// How many deltas there are on top of the whole page.
+    #[must_use]
+    pub const fn deltas(self) -> u8 {
+        self.deltas
+    }
+
+    /// How many bytes the deltas have together.
+    #[must_use]
+    pub const fn bytes(self) -> u32 {
+        self.bytes
+    }
+
+    /// The chain with one delta more, of so many bytes.
+    #[must_use]
+    pub fn with(self, delta: usize) -> Self {
+        let delta = u32::try_from(delta).unwrap_or(u32::MAX);
+        Self {
+            deltas: self.deltas.saturating_add(1),
+            bytes: self.bytes.saturating_add(delta),
+        }
+    }
+
+    /// Whether pages of this size may have such a chain. It is short, so that one read brings it,
+    /// and smaller than a page.
+    #[must_use]
+    pub const fn is_short(self, page_size: PageSize) -> bool {
+        self.deltas <= Self::MOST_DELTAS && self.bytes < page_size.get()
+    }
+}
+
 /// The content of a page, and the version of the commit that wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VersionedPage {
@@ -149,6 +203,8 @@ pub struct VersionedPage {
     pub version: Version,
     /// The content.
     pub page: Page,
+    /// How it is stored.
+    pub chain: Chain,
 }
 
 #[cfg(test)]

@@ -99,6 +99,7 @@ impl<D: Copy + Eq + Hash> PageCache<D> {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use verso_pagestore::Chain;
 
     use super::*;
 
@@ -114,6 +115,7 @@ mod tests {
         VersionedPage {
             version: version(from),
             page: Bytes::from_static(text),
+            chain: Chain::WHOLE,
         }
     }
 
@@ -165,6 +167,7 @@ mod tests {
             let page_of_zeros = VersionedPage {
                 version: version(1),
                 page: Bytes::from(vec![0; 4096]),
+                chain: Chain::WHOLE,
             };
             cache.put(1, page(number), page_of_zeros, version(1));
         }

@@ -161,8 +161,7 @@ pub(crate) fn must_exist<T: KvTransaction>(
 pub(crate) fn read_set(participant: &Participant) -> RoaringBitmap {
     let mut reads = participant.reads.clone();
     if let Some(change) = &participant.change {
-        reads.extend(change.writes.iter().map(|write| write.number.get()));
-        reads |= &change.staged;
+        reads |= change.written();
         reads.insert(PageNumber::FIRST.get());
     }
     reads.remove(0);

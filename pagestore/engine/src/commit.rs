@@ -169,11 +169,11 @@ impl<K: Kv> Engine<K> {
         change: &Change,
     ) -> Result<(), RunError<CommitError>> {
         let mut pages = RoaringBitmap::new();
-        for write in &change.writes {
-            if change.page_count.contains(write.number) {
-                pages.insert(write.number.get());
-                let prefix = keys::page_prefix(database, write.number);
-                transaction.set_versionstamped(&prefix, &record::encode(&stored(write)));
+        for (number, record) in records(change) {
+            if change.page_count.contains(number) {
+                pages.insert(number.get());
+                let prefix = keys::page_prefix(database, number);
+                transaction.set_versionstamped(&prefix, &record);
             }
         }
         if !change.staged.is_empty() {
@@ -220,6 +220,15 @@ fn has_staged(request: &CommitRequest) -> bool {
         .iter()
         .filter_map(|part| part.change.as_ref());
     changes.any(|change| !change.staged.is_empty())
+}
+
+/// The records of the pages that came with a change.
+pub(crate) fn records(change: &Change) -> impl Iterator<Item = (PageNumber, Vec<u8>)> + '_ {
+    let whole = change.writes.iter();
+    let whole = whole.map(|write| (write.number, record::encode(&stored(write))));
+    let deltas = change.deltas.iter();
+    let deltas = deltas.map(|it| (it.number, record::encode_delta(it, change.page_size)));
+    whole.chain(deltas)
 }
 
 /// Page contents as they are stored: page 1 without its volatile fields.

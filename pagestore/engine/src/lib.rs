@@ -1,12 +1,13 @@
 //! The storage engine: versioned pages over a transactional key-value store.
 //!
 //! [`Engine`] implements the page store over any [`kv::Kv`]. A page read goes
-//! `PageStore::read` → `read` → `keys` and `record` → `kv`; a commit goes
+//! `PageStore::read` → `read` → `keys` and `chain` → `record` and `kv`; a commit goes
 //! `PageStore::commit` → `commit` → `check` → `conflict` (pure) → `keys` → `kv` commit.
 
 pub mod kv;
 
 mod catalogue;
+mod chain;
 mod check;
 mod clean;
 mod commit;

@@ -2,13 +2,13 @@
 
 use verso_pagestore::{
     BeginError, Begun, Changes, CommitPages, CommitRecord, DatabaseId, DatabaseName, PageNumber,
-    ReadError, Since, Snapshot, StoreError, VersionedPage,
+    PageSize, ReadError, Since, Snapshot, StoreError, VersionedPage,
 };
 
 use crate::kv::{
     Isolation, KeyRange, KeyValue, Kv, KvError, KvTransaction, RangeQuery, RunError, attempts, look,
 };
-use crate::{Engine, keys, log, record};
+use crate::{Engine, chain, keys, log};
 
 /// Beyond so many commits since the client last looked, it gets [`Changes::Unknown`].
 const MOST_CHANGES: usize = 1000;
@@ -220,13 +220,14 @@ impl<K: Kv> Engine<K> {
                 reason,
             });
         }
-        let newest_record = |&page: &PageNumber| {
-            RangeQuery::last(
-                1,
-                keys::page_until(snapshot.database, page, snapshot.version),
-            )
-        };
-        let queries: Vec<RangeQuery> = pages.iter().map(newest_record).collect();
+        let Snapshot {
+            database,
+            version,
+            page_size,
+            ..
+        } = *snapshot;
+        let query = |&page: &PageNumber| chain::query(database, page, version, page_size);
+        let queries: Vec<RangeQuery> = pages.iter().map(query).collect();
         let mut recent = Some(snapshot.read_version);
         self.finish(attempts(&self.kv, || {
             // A read version that turns out to be too old, or too new, is not tried twice.
@@ -237,8 +238,8 @@ impl<K: Kv> Engine<K> {
             let answers = transaction.ranges(&queries, Isolation::Snapshot)?;
             let mut read = Vec::with_capacity(pages.len());
             for (&page, answer) in pages.iter().zip(answers) {
-                match answer.into_iter().next() {
-                    Some(pair) => read.push(decode_page(snapshot, page, &pair)?),
+                match decode_page(snapshot, page, &answer)? {
+                    Some(page) => read.push(page),
                     None => return Err(missing(&mut transaction, snapshot, page)?),
                 }
             }
@@ -300,10 +301,9 @@ fn missing<T: KvTransaction>(
 fn decode_page(
     snapshot: &Snapshot,
     page: PageNumber,
-    (key, value): &KeyValue,
-) -> Result<VersionedPage, RunError<ReadError>> {
-    let version = keys::page_position(key).map_or(snapshot.version, |position| position.version);
-    let corrupt = |reason: String| {
+    records: &[KeyValue],
+) -> Result<Option<VersionedPage>, RunError<ReadError>> {
+    let corrupt = |version, reason| {
         RunError::Abort(ReadError::Corrupt {
             database: snapshot.database,
             page,
@@ -311,15 +311,14 @@ fn decode_page(
             reason,
         })
     };
-    let content = record::decode(value).map_err(|error| corrupt(error.to_string()))?;
-    match snapshot.page_size {
-        Some(size) if content.len() == size.length() => Ok(VersionedPage {
-            version,
-            page: content,
-        }),
-        _ => Err(corrupt(format!(
-            "it has {} bytes, which is not the page size",
-            content.len()
-        ))),
+    let found = chain::decode(records)
+        .map_err(|broken| corrupt(broken.version, broken.error.to_string()))?;
+    if let Some(found) = &found
+        && snapshot.page_size.map(PageSize::length) != Some(found.page.len())
+    {
+        let length = found.page.len();
+        let reason = format!("it has {length} bytes, which is not the page size");
+        return Err(corrupt(found.version, reason));
     }
+    Ok(found)
 }

@@ -7,8 +7,7 @@
 //! +-----+-----------+----------------------+--------------------------+
 //! ```
 
-use bytes::Bytes;
-use verso_pagestore::{Page, PageSize};
+use verso_pagestore::{Chain, PageDelta, PageSize, delta};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// All bytes of the page are zero; no body.
@@ -17,9 +16,12 @@ const ZERO: u8 = 0;
 const IMAGE: u8 = 1;
 /// The body is the page as one LZ4 block.
 const COMPRESSED: u8 = 2;
-// Tag 3 is kept for deltas against the previous record of the same page.
+/// The body is the page as one LZ4 block whose dictionary is the page of the record before, behind
+/// the length of the chain that ends here (`u8`) and the bytes of its deltas (`u16`, big-endian).
+pub(crate) const DELTA: u8 = 3;
 
 const HEADER: usize = 2;
+const CHAIN: usize = 3;
 const CHECKSUM: usize = 8;
 
 /// A page record cannot be read.
@@ -33,6 +35,12 @@ pub(crate) enum RecordError {
     PageSize(u8),
     #[error("the body does not decode to a page of {0} bytes")]
     Body(PageSize),
+    #[error("the record states an impossible chain of {0} deltas")]
+    Chain(u8),
+    #[error("it is a delta, and the records that it needs are missing or damaged")]
+    NoBase,
+    #[error("it is a delta, and does not follow on the record before it")]
+    OtherBase,
     #[error("the checksum is {found:016x} and should be {expected:016x}")]
     Checksum { expected: u64, found: u64 },
 }
@@ -56,32 +64,148 @@ pub(crate) fn encode(page: &[u8]) -> Vec<u8> {
     record
 }
 
-/// The page of a record.
-pub(crate) fn decode(record: &[u8]) -> Result<Page, RecordError> {
-    let too_short = RecordError::TooShort(record.len());
-    let ([tag, log2], rest) = record.split_first_chunk().ok_or(too_short)?;
-    let (body, checksum) = rest.split_last_chunk().ok_or(too_short)?;
-    let size = 1_u32
-        .checked_shl(u32::from(*log2))
-        .and_then(|size| PageSize::new(size).ok())
-        .ok_or(RecordError::PageSize(*log2))?;
-    let page = match *tag {
-        ZERO if body.is_empty() => vec![0; size.length()],
-        IMAGE => body.to_vec(),
-        COMPRESSED => {
-            lz4_flex::block::decompress(body, size.length()).map_err(|_| RecordError::Body(size))?
+/// The record of a page that changed in few places.
+pub(crate) fn encode_delta(delta: &PageDelta, page_size: PageSize) -> Vec<u8> {
+    let PageDelta {
+        chain,
+        checksum,
+        delta,
+        ..
+    } = delta;
+    let bytes = u16::try_from(chain.bytes()).expect("deltas are smaller than a page together");
+    let mut record = Vec::with_capacity(HEADER + CHAIN + delta.len() + CHECKSUM);
+    header(&mut record, DELTA, page_size.length());
+    record.push(chain.deltas());
+    record.extend_from_slice(&bytes.to_be_bytes());
+    record.extend_from_slice(delta);
+    record.extend_from_slice(&checksum.to_be_bytes());
+    record
+}
+
+/// The content of a page, and the chain of records that it was made of.
+pub(crate) type Content = (Vec<u8>, Chain);
+
+/// A record, taken apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Record<'a> {
+    pub(crate) page_size: PageSize,
+    body: Body<'a>,
+    checksum: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Body<'a> {
+    Zero,
+    Image(&'a [u8]),
+    Compressed(&'a [u8]),
+    Delta(Chain, &'a [u8]),
+}
+
+impl<'a> Record<'a> {
+    /// Takes a record apart.
+    pub(crate) fn parse(record: &'a [u8]) -> Result<Self, RecordError> {
+        let too_short = RecordError::TooShort(record.len());
+        let ([tag, log2], rest) = record.split_first_chunk().ok_or(too_short)?;
+        let (body, checksum) = rest.split_last_chunk().ok_or(too_short)?;
+        let page_size = 1_u32
+            .checked_shl(u32::from(*log2))
+            .and_then(|size| PageSize::new(size).ok())
+            .ok_or(RecordError::PageSize(*log2))?;
+        let body = match *tag {
+            ZERO if body.is_empty() => Body::Zero,
+            ZERO => return Err(RecordError::Body(page_size)),
+            IMAGE => Body::Image(body),
+            COMPRESSED => Body::Compressed(body),
+            DELTA => delta_body(body, page_size)?,
+            unknown => return Err(RecordError::UnknownTag(unknown)),
+        };
+        Ok(Self {
+            page_size,
+            body,
+            checksum: u64::from_be_bytes(*checksum),
+        })
+    }
+
+    /// Whether it is a delta against the record before it.
+    pub(crate) const fn is_delta(&self) -> bool {
+        matches!(self.body, Body::Delta(..))
+    }
+
+    /// The chain that ends with it.
+    pub(crate) const fn chain(&self) -> Chain {
+        match self.body {
+            Body::Delta(chain, _) => chain,
+            Body::Zero | Body::Image(_) | Body::Compressed(_) => Chain::WHOLE,
         }
-        ZERO => return Err(RecordError::Body(size)),
-        unknown => return Err(RecordError::UnknownTag(unknown)),
-    };
-    if page.len() != size.length() {
-        return Err(RecordError::Body(size));
     }
-    let (expected, found) = (u64::from_be_bytes(*checksum), xxh3_64(&page));
-    if expected != found {
-        return Err(RecordError::Checksum { expected, found });
+
+    /// The content, on top of the content and the chain of the record before it, if there is one
+    /// and it is needed. Its checksum is not looked at.
+    pub(crate) fn on(&self, base: Option<&Content>) -> Result<Vec<u8>, RecordError> {
+        let size = self.page_size;
+        let invalid = RecordError::Body(size);
+        let page = match self.body {
+            Body::Zero => vec![0; size.length()],
+            Body::Image(page) => page.to_vec(),
+            Body::Compressed(body) => {
+                lz4_flex::block::decompress(body, size.length()).map_err(|_| invalid)?
+            }
+            Body::Delta(chain, delta) => {
+                let (page, below) = base.ok_or(RecordError::NoBase)?;
+                if page.len() != size.length() || below.with(delta.len()) != chain {
+                    return Err(RecordError::OtherBase);
+                }
+                delta::apply(page, delta).map_err(|_| invalid)?
+            }
+        };
+        if page.len() == size.length() {
+            Ok(page)
+        } else {
+            Err(invalid)
+        }
     }
-    Ok(Bytes::from(page))
+
+    /// Checks the content.
+    pub(crate) fn verify(&self, page: &[u8]) -> Result<(), RecordError> {
+        let (expected, found) = (self.checksum, xxh3_64(page));
+        if expected == found {
+            Ok(())
+        } else {
+            Err(RecordError::Checksum { expected, found })
+        }
+    }
+}
+
+fn delta_body(body: &[u8], page_size: PageSize) -> Result<Body<'_>, RecordError> {
+    let invalid = RecordError::Body(page_size);
+    let ([deltas, high, low], delta) = body.split_first_chunk().ok_or(invalid)?;
+    let chain = Chain::new(*deltas, u16::from_be_bytes([*high, *low]).into());
+    let is_possible = *deltas > 0 && chain.is_short(page_size);
+    if !is_possible {
+        return Err(RecordError::Chain(*deltas));
+    }
+    Ok(Body::Delta(chain, delta))
+}
+
+/// The page of a record that has all of it.
+#[cfg(test)]
+pub(crate) fn decode(record: &[u8]) -> Result<Vec<u8>, RecordError> {
+    let record = Record::parse(record)?;
+    let page = record.on(None)?;
+    record.verify(&page)?;
+    Ok(page)
+}
+
+/// The page size of a record that is to be stored. What it holds is looked at as far as that is
+/// possible without the record before it.
+pub(crate) fn checked_size(record: &[u8]) -> Result<PageSize, RecordError> {
+    let record = Record::parse(record)?;
+    match record.body {
+        Body::Delta(_, delta) => delta::check(record.page_size.length(), delta)
+            .map_err(|_| RecordError::Body(record.page_size))?,
+        Body::Zero | Body::Image(_) | Body::Compressed(_) => record.verify(&record.on(None)?)?,
+    }
+    Ok(record.page_size)
 }
 
 fn header(record: &mut Vec<u8>, tag: u8, page_length: usize) {
@@ -151,16 +275,78 @@ mod tests {
         }
     }
 
+    fn delta_of(block: &[u8], page: &[u8], below: Chain) -> Vec<u8> {
+        let delta = PageDelta {
+            number: verso_pagestore::PageNumber::FIRST,
+            chain: below.with(block.len()),
+            checksum: xxh3_64(page),
+            delta: block.to_vec().into(),
+        };
+        let size = u32::try_from(page.len()).unwrap();
+        encode_delta(&delta, PageSize::new(size).unwrap())
+    }
+
+    fn decode_on(base: &Content, record: &[u8]) -> Result<Vec<u8>, RecordError> {
+        let record = Record::parse(record)?;
+        let page = record.on(Some(base))?;
+        record.verify(&page)?;
+        Ok(page)
+    }
+
+    #[test]
+    fn golden_bytes_of_a_delta() {
+        let base = (0..512_u16).map(|byte| byte.to_be_bytes()[1]);
+        let base = (base.collect::<Vec<u8>>(), Chain::new(2, 700 - 512));
+        let mut page = base.0.clone();
+        page[100..103].copy_from_slice(b"new");
+        let block = b"\x0f\x00\x02\x51\x3fnew\x00\x02\xff\x82\x50\xfb\xfc\xfd\xfe\xff";
+        // The third of a chain of 188 + 18 bytes.
+        let checksum = xxh3_64(&page).to_be_bytes();
+        let expected = [b"\x03\x09\x03\x00\xce".as_slice(), block, &checksum].concat();
+        assert_eq!(delta_of(block, &page, base.1), expected);
+        assert_eq!(decode_on(&base, &expected), Ok(page));
+        assert_eq!(decode(&expected), Err(RecordError::NoBase));
+        assert_eq!(checked_size(&expected).map(PageSize::get), Ok(512));
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_of_a_delta_is_noticed() {
+        let base = (noise(512), Chain::WHOLE);
+        let mut page = base.0.clone();
+        page.rotate_left(2);
+        page[30..90].fill(7);
+        let record = delta_of(&delta::between(&base.0, &page), &page, base.1);
+        for bit in 0..record.len() * 8 {
+            let mut damaged = record.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(
+                decode_on(&base, &damaged).map_or(true, |decoded| decoded == page),
+                "bit {bit}"
+            );
+        }
+        for length in 0..record.len() {
+            assert!(
+                decode_on(&base, &record[..length]).is_err(),
+                "length {length}"
+            );
+        }
+        let other = (base.0.clone(), Chain::new(1, 20));
+        assert_eq!(decode_on(&other, &record), Err(RecordError::OtherBase));
+    }
+
     proptest! {
         #[test]
         fn any_page_comes_back(log2 in 9_u32..=16, seed in prop::collection::vec(any::<u8>(), 1..600)) {
             let page: Vec<u8> = seed.iter().copied().cycle().take(1 << log2).collect();
-            prop_assert_eq!(decode(&encode(&page)).unwrap(), page);
+            let record = encode(&page);
+            prop_assert_eq!(checked_size(&record).unwrap().length(), page.len());
+            prop_assert_eq!(decode(&record).unwrap(), page);
         }
 
         #[test]
         fn any_bytes_decode_without_panic(record in prop::collection::vec(any::<u8>(), 0..700)) {
             let _ = decode(&record);
+            let _ = checked_size(&record);
         }
     }
 }

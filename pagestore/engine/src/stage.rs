@@ -22,13 +22,23 @@ impl<K: Kv> Engine<K> {
             .iter()
             .map(|write| (write.number, record::encode(&stored(write))))
             .collect();
+        self.stage_records(commit, database, &records)
+    }
+
+    /// Stages page records.
+    pub(crate) fn stage_records(
+        &self,
+        commit: CommitId,
+        database: DatabaseId,
+        records: &[(PageNumber, Vec<u8>)],
+    ) -> Result<(), CommitError> {
         // What a power loss takes is missed at the commit, and refused.
         let result = run(&self.kv, Durability::Off, |transaction| -> Attempt<()> {
             let info = transaction.get(&keys::info(database), Isolation::Serializable)?;
             if info.is_none() {
                 return Err(RunError::Abort(CommitError::Removed { database }));
             }
-            for (page, record) in &records {
+            for (page, record) in records {
                 transaction.set(&keys::staged_page(database, commit, *page), record);
             }
             Ok(())
@@ -55,9 +65,9 @@ pub(crate) fn unstage<T: KvTransaction>(
         let Some(record) = transaction.get(&key, Isolation::Snapshot)? else {
             return Err(refused(database, page, "was not staged: stage it again"));
         };
-        let content = record::decode(&record)
+        let page_size = record::checked_size(&record)
             .map_err(|_| refused(database, page, "was staged and cannot be read"))?;
-        if content.len() != change.page_size.length() {
+        if page_size != change.page_size {
             return Err(refused(database, page, "was staged with another page size"));
         }
         // What the store would refuse must not fill the memory first.

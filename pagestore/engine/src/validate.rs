@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use verso_pagestore::{Change, CommitError, CommitRequest, PageWrite, RoaringBitmap, Snapshot};
+use verso_pagestore::{
+    Change, CommitError, CommitRequest, PageDelta, PageWrite, RoaringBitmap, Snapshot, delta,
+};
 
 /// Refuses a commit that makes no sense.
 pub(crate) fn validate(request: &CommitRequest) -> Result<(), CommitError> {
@@ -44,12 +46,52 @@ fn validate_change(snapshot: &Snapshot, change: &Change) -> Result<(), CommitErr
             ));
         }
     }
+    for delta in &change.deltas {
+        let number = delta.number;
+        if let Err(reason) = validate_delta(snapshot, change, delta) {
+            return invalid(format!(
+                "the delta of page {number} of database {database} {reason}"
+            ));
+        }
+        if !pages.insert(number.get()) {
+            return invalid(format!(
+                "it writes page {number} of database {database} twice"
+            ));
+        }
+    }
     match unwritten(snapshot, change, &pages) {
         Some(page) => invalid(format!(
             "page {page} of database {database} is new and not written"
         )),
         None => Ok(()),
     }
+}
+
+/// Whether a delta can be one of a page of the snapshot. What it makes of that is not known before
+/// it is read.
+fn validate_delta(snapshot: &Snapshot, change: &Change, write: &PageDelta) -> Result<(), String> {
+    let PageDelta {
+        number,
+        chain,
+        delta,
+        ..
+    } = write;
+    if snapshot.page_size != Some(change.page_size) || !snapshot.page_count.contains(*number) {
+        return Err("has no page of that size to be based on".into());
+    }
+    let length = u32::try_from(delta.len()).unwrap_or(u32::MAX);
+    let adds_up = match chain.deltas() {
+        1 => length == chain.bytes(),
+        _ => length < chain.bytes(),
+    };
+    if chain.deltas() == 0 || !chain.is_short(change.page_size) || !adds_up {
+        let (deltas, bytes) = (chain.deltas(), chain.bytes());
+        return Err(format!(
+            "has {length} bytes, and ends a chain of {deltas} deltas of {bytes} bytes, which is \
+             not allowed"
+        ));
+    }
+    delta::check(change.page_size.length(), delta).map_err(|error| format!("is none: {error}"))
 }
 
 /// A page that the database has after the commit, but of which no record of the right size
@@ -92,6 +134,7 @@ mod tests {
         };
         let change = Change {
             writes: Vec::new(),
+            deltas: Vec::new(),
             staged: RoaringBitmap::new(),
             page_size,
             page_count: PageCount::new(count),

@@ -91,6 +91,7 @@ fn create(store: &dyn PageStore) -> Snapshot {
 fn commit(store: &dyn PageStore, byte: u8) -> CommitOutcome {
     let snapshot = store.begin(&name(), None).expect("it exists").snapshot;
     let change = Change {
+        deltas: Vec::new(),
         writes: vec![PageWrite {
             number: PageNumber::FIRST,
             page: vec![byte; 512].into(),

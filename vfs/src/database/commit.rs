@@ -7,6 +7,7 @@ use verso_pagestore::{
     Participant, RoaringBitmap, Snapshot, Version, header,
 };
 
+use super::written::Written;
 use super::{Database, Known, State, Write};
 use crate::error::VfsError;
 use crate::joint::{Joint, Verdict};
@@ -63,7 +64,8 @@ impl Database {
         }
         match self.part(write, counter) {
             Ok((part, after)) => {
-                let written = written(&part);
+                let change = part.participant.change.as_ref();
+                let written = change.map(Change::written).unwrap_or_default();
                 if let State::Writing(write) = std::mem::replace(&mut self.state, State::Idle) {
                     self.state = State::Staged(Staged {
                         write,
@@ -106,8 +108,15 @@ impl Database {
         let spilled = write.overlay.spilled(page_count).filter(|_| !is_resized);
         let staged: RoaringBitmap = spilled.iter().flat_map(SpilledPages::numbers).collect();
         // If only counters changed, the transaction read its snapshot, and that is all.
-        let change = (!writes.is_empty() || !staged.is_empty()).then_some(Change {
+        let has_written = !writes.is_empty() || !staged.is_empty();
+        let Written {
             writes,
+            deltas,
+            pages,
+        } = self.written(&write.snapshot, writes)?;
+        let change = has_written.then_some(Change {
+            writes,
+            deltas,
             staged,
             page_size,
             page_count,
@@ -119,7 +128,12 @@ impl Database {
             page_count,
         };
         let part = self.participant(write.snapshot, change)?;
-        Ok((Part { spilled, ..part }, after))
+        let part = Part {
+            pages,
+            spilled,
+            ..part
+        };
+        Ok((part, after))
     }
 
     fn participant(&self, snapshot: Snapshot, change: Option<Change>) -> Result<Part, VfsError> {
@@ -127,6 +141,7 @@ impl Database {
             client: self.store.share()?,
             cached: self.cached(&snapshot)?,
             spilled: None,
+            pages: Vec::new(),
             participant: Participant {
                 snapshot,
                 reads: self.delivered.clone(),
@@ -312,16 +327,6 @@ impl Database {
             write.refused = true;
         }
     }
-}
-
-/// Numbers of the pages that a part of a transaction writes.
-fn written(part: &Part) -> RoaringBitmap {
-    let mut written = RoaringBitmap::new();
-    if let Some(change) = &part.participant.change {
-        written.extend(change.writes.iter().map(|write| write.number.get()));
-        written |= &change.staged;
-    }
-    written
 }
 
 /// The change counter that SQLite wrote, if it is not the one that the transaction began

@@ -10,6 +10,7 @@ mod lease;
 mod pragma;
 mod read;
 mod snapshot;
+mod written;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -53,7 +53,8 @@ impl Database {
         number: PageNumber,
     ) -> Result<Option<Page>, VfsError> {
         let database = self.cached(snapshot)?;
-        Ok(self.store.cache().get(database, number, snapshot.version))
+        let cached = self.store.cache().get(database, number, snapshot.version);
+        Ok(cached.map(|cached| cached.page))
     }
 
     fn read_ahead(
@@ -101,7 +102,7 @@ impl Database {
             if other == number {
                 found = Some(read.page.clone());
             }
-            cache.put(database, other, read.page, read.version, snapshot.version);
+            cache.put(database, other, read, snapshot.version);
         }
         Ok(found.expect("a read answers as many pages as it was asked"))
     }

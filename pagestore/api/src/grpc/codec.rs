@@ -22,8 +22,12 @@ use crate::PageSize;
 const PARTICIPANTS: u32 = 3;
 const CHANGE: u32 = 4;
 const WRITES: u32 = 1;
+const DELTAS: u32 = 5;
 const STAGED_WRITES: u32 = 3;
 const LOADED_WRITES: u32 = 2;
+
+/// Fewer bytes than the message of any delta has.
+const LEAST_DELTA: usize = 12;
 
 /// The codec.
 #[derive(Debug, Clone)]
@@ -81,6 +85,7 @@ fn count(message: TypeId, bytes: &[u8]) -> Result<(), String> {
                 "a commit of {participants} databases, and at most {MOST_PARTICIPANTS} may be in one"
             ));
         }
+        deltas(bytes)?;
         writes(bytes, &[PARTICIPANTS, CHANGE, WRITES])
     } else if message == TypeId::of::<proto::StageRequest>() {
         writes(bytes, &[STAGED_WRITES])
@@ -96,6 +101,15 @@ fn writes(bytes: &[u8], path: &[u32]) -> Result<(), String> {
     let (writes, length) = (items(bytes, path)?, bytes.len());
     if writes > 1 + length / PageSize::MIN.length() {
         return Err(format!("{writes} writes in {length} bytes"));
+    }
+    Ok(())
+}
+
+/// Every delta has a number, a checksum, a chain, and a change.
+fn deltas(bytes: &[u8]) -> Result<(), String> {
+    let (deltas, length) = (items(bytes, &[PARTICIPANTS, CHANGE, DELTAS])?, bytes.len());
+    if deltas > length / LEAST_DELTA {
+        return Err(format!("{deltas} deltas in {length} bytes"));
     }
     Ok(())
 }
@@ -173,6 +187,10 @@ mod tests {
                 .unwrap_err()
                 .contains("1000 writes")
         );
+        let mut many = commit(1, 0, 0);
+        let change = many.participants[0].change.as_mut().unwrap();
+        change.deltas = vec![proto::PageDelta::default(); 1000];
+        assert!(counted(&many).unwrap_err().contains("1000 deltas"));
         let writes = vec![proto::PageWrite::default(); 1000];
         let staged = proto::StageRequest {
             writes: writes.clone(),

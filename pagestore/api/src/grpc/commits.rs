@@ -2,7 +2,7 @@
 
 use super::convert::{page_set, page_set_bytes, page_size, pages_from, required};
 use super::{InvalidMessage, proto};
-use crate::{Change, CommitOutcome, CommitRequest, Durability, PageCount, PageWrite, Participant};
+use crate::{Change, CommitOutcome, CommitRequest, Durability, PageCount, Participant};
 
 /// Most databases of one commit: SQLite attaches at most 125
 /// (<https://www.sqlite.org/limits.html#max_attached>). Counted by the codec.
@@ -73,6 +73,11 @@ impl TryFrom<proto::Change> for Change {
     fn try_from(message: proto::Change) -> Result<Self, InvalidMessage> {
         Ok(Self {
             writes: pages_from(message.writes)?,
+            deltas: message
+                .deltas
+                .into_iter()
+                .map(TryInto::try_into)
+                .collect::<Result<_, _>>()?,
             staged: page_set(&message.staged)?,
             page_size: page_size(message.page_size)?,
             page_count: PageCount::new(message.page_count),
@@ -82,9 +87,9 @@ impl TryFrom<proto::Change> for Change {
 
 impl From<&Change> for proto::Change {
     fn from(change: &Change) -> Self {
-        let writes = change.writes.iter().cloned();
         Self {
-            writes: writes.map(|write: PageWrite| write.into()).collect(),
+            writes: change.writes.iter().cloned().map(Into::into).collect(),
+            deltas: change.deltas.iter().cloned().map(Into::into).collect(),
             staged: page_set_bytes(&change.staged),
             page_size: change.page_size.get(),
             page_count: change.page_count.get(),

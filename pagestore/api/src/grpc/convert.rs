@@ -5,8 +5,9 @@ use roaring::RoaringBitmap;
 
 use super::proto;
 use crate::{
-    Begun, Changes, CommitId, CommitPages, DatabaseId, DatabaseName, Page, PageCount, PageNumber,
-    PageSize, PageWrite, Since, Snapshot, UnixMillis, Version, VersionedPage,
+    Begun, Chain, Changes, CommitId, CommitPages, DatabaseId, DatabaseName, Page, PageCount,
+    PageDelta, PageNumber, PageSize, PageWrite, Since, Snapshot, UnixMillis, Version,
+    VersionedPage,
 };
 
 /// A message is not valid.
@@ -252,6 +253,7 @@ impl TryFrom<proto::VersionedPage> for VersionedPage {
         Ok(Self {
             version: (&message.version).try_into()?,
             page: content(message.page)?,
+            chain: chain(message.deltas, message.delta_bytes)?,
         })
     }
 }
@@ -261,6 +263,8 @@ impl From<VersionedPage> for proto::VersionedPage {
         Self {
             version: page.version.into(),
             page: page.page,
+            deltas: page.chain.deltas().into(),
+            delta_bytes: page.chain.bytes(),
         }
     }
 }
@@ -283,6 +287,37 @@ impl From<PageWrite> for proto::PageWrite {
             page: write.page,
         }
     }
+}
+
+impl TryFrom<proto::PageDelta> for PageDelta {
+    type Error = InvalidMessage;
+
+    fn try_from(message: proto::PageDelta) -> Result<Self, InvalidMessage> {
+        Ok(Self {
+            number: page_number(message.number)?,
+            chain: chain(message.deltas, message.delta_bytes)?,
+            checksum: message.checksum,
+            delta: message.delta,
+        })
+    }
+}
+
+impl From<PageDelta> for proto::PageDelta {
+    fn from(delta: PageDelta) -> Self {
+        Self {
+            number: delta.number.get(),
+            delta: delta.delta,
+            checksum: delta.checksum,
+            deltas: delta.chain.deltas().into(),
+            delta_bytes: delta.chain.bytes(),
+        }
+    }
+}
+
+fn chain(deltas: u32, bytes: u32) -> Result<Chain, InvalidMessage> {
+    let chain = u8::try_from(deltas).map(|deltas| Chain::new(deltas, bytes));
+    let chain = chain.ok().filter(|chain| chain.is_short(PageSize::MAX));
+    chain.ok_or_else(|| InvalidMessage::new("chain of deltas", "is too long"))
 }
 
 /// The content of a page, whose length must be that of a page.

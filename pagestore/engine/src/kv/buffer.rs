@@ -204,7 +204,7 @@ impl WriteBuffer {
         };
         let mut found = Vec::new();
         let mut pending = next()?;
-        while found.len() < query.limit {
+        while !query.is_answered(&found) {
             let own_first = match (own.peek(), &pending) {
                 (None, None) => break,
                 (Some(_), None) => true,
@@ -221,7 +221,7 @@ impl WriteBuffer {
                 );
             } else {
                 found.extend(pending.take());
-                if found.len() < query.limit {
+                if !query.is_answered(&found) {
                     pending = next()?;
                 }
             }
@@ -255,7 +255,7 @@ impl WriteBuffer {
 fn seen(query: &RangeQuery, found: &[KeyValue]) -> KeyRange {
     let mut range = query.range.clone();
     if let Some((last, _)) = found.last()
-        && found.len() == query.limit
+        && query.is_answered(found)
     {
         match query.direction {
             Direction::Forward => range.end = KeyRange::single(last).end,

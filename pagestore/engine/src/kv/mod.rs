@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use verso_pagestore::{Durability, Mark, Version};
 
-pub use range::{Direction, KeyRange, RangeQuery};
+pub use range::{Direction, KeyRange, RangeQuery, Until};
 pub(crate) use retry::attempts;
 pub use retry::{RunError, look, run};
 
@@ -191,7 +191,7 @@ pub trait KvTransaction {
     /// If the store cannot be reached, or the transaction is too old.
     fn get(&mut self, key: &[u8], isolation: Isolation) -> Result<Option<Vec<u8>>, KvError>;
 
-    /// Keys and values of a range in the order asked for, at most `limit` of them.
+    /// Keys and values of a range in the order asked for, up to the end that the query names.
     ///
     /// # Errors
     /// If the store cannot be reached, or the transaction is too old.

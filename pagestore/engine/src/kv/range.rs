@@ -84,6 +84,19 @@ pub struct RangeQuery {
     pub direction: Direction,
     /// At most so many.
     pub limit: usize,
+    /// What ends the answer before that.
+    pub until: Option<Until>,
+}
+
+/// What ends the answer to a range read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Until {
+    /// The first value that does not begin with this byte is the last one.
+    pub other_than: u8,
+    /// A distributed store sends about so many bytes at once, and does not look at the values:
+    /// more than most answers have, and few enough that it does not matter if some of them were not
+    /// asked for.
+    pub bytes_at_once: usize,
 }
 
 impl RangeQuery {
@@ -94,6 +107,7 @@ impl RangeQuery {
             range,
             direction: Direction::Forward,
             limit,
+            until: None,
         }
     }
 
@@ -104,7 +118,24 @@ impl RangeQuery {
             range,
             direction: Direction::Reverse,
             limit,
+            until: None,
         }
+    }
+
+    /// The same, with an earlier end.
+    #[must_use]
+    pub fn until(self, until: Until) -> Self {
+        let until = Some(until);
+        Self { until, ..self }
+    }
+
+    /// Whether these pairs are all that is asked for, although more may follow.
+    pub(super) fn is_answered(&self, found: &[(Vec<u8>, Vec<u8>)]) -> bool {
+        let is_end = |until: Until| {
+            let last = found.last();
+            last.is_some_and(|(_, value)| value.first() != Some(&until.other_than))
+        };
+        found.len() >= self.limit || self.until.is_some_and(is_end)
     }
 }
 

@@ -16,7 +16,7 @@ use verso_pagestore::{
 };
 
 use crate::check::{Earlier, must_exist};
-use crate::commit::guard;
+use crate::commit::{guard, records};
 use crate::kv::{Isolation, Kv, KvError, KvTransaction, RangeQuery, RunError, attempts, run};
 use crate::lease::{Beat, LeaseRecord, Publishing};
 use crate::{Engine, conflict, keys, record};
@@ -91,7 +91,10 @@ impl<K: Kv> Engine<K> {
             .filter_map(|part| part.change.as_ref());
         let bytes = changes.map(|change| {
             let pages = change.staged.len() + change.writes.len() as u64;
-            pages.saturating_mul((change.page_size.length() + PAGE_OVERHEAD) as u64)
+            let whole = pages.saturating_mul((change.page_size.length() + PAGE_OVERHEAD) as u64);
+            let deltas = change.deltas.iter();
+            let deltas = deltas.map(|delta| (delta.delta.len() + PAGE_OVERHEAD) as u64);
+            deltas.fold(whole, u64::saturating_add)
         });
         let most = MOST_AT_ONCE.min(self.kv.limits().transaction_bytes / 2);
         bytes.fold(0, u64::saturating_add) > most as u64
@@ -126,8 +129,9 @@ impl<K: Kv> Engine<K> {
                 continue;
             };
             let database = participant.snapshot.database;
-            for writes in change.writes.chunks(self.pages_per_step(change)) {
-                match self.stage_pages(request.id, database, writes) {
+            let records: Vec<_> = records(change).collect();
+            for part in records.chunks(self.pages_per_step(change)) {
+                match self.stage_records(request.id, database, part) {
                     // An earlier attempt may have taken effect before.
                     Ok(()) | Err(CommitError::Removed { .. }) => {}
                     Err(refusal) => return Err(refusal),
@@ -311,8 +315,7 @@ fn publish_step<T: KvTransaction>(
         let Some(page) = keys::staged_position(&key) else {
             continue;
         };
-        let content = record::decode(&value);
-        if !content.is_ok_and(|page| page.len() == part.change.page_size.length()) {
+        if record::checked_size(&value) != Ok(part.change.page_size) {
             let reason = format!("page {page} of database {database} was staged wrongly");
             return Err(refused(CommitError::Invalid { reason }));
         }

@@ -103,8 +103,7 @@ impl<K: Kv> Engine<K> {
         let publishing = record
             .publishing()
             .ok_or(RunError::Abort(Halt::Superseded))?;
-        let mut pages = change.staged.clone();
-        pages.extend(change.writes.iter().map(|write| write.number.get()));
+        let mut pages = change.written();
         pages.remove_range(change.page_count.get().saturating_add(1)..);
         transaction.set(&keys::lease(database), &record.encode());
         let value = encode_pages(&pages);

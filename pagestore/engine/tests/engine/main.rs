@@ -10,6 +10,7 @@ mod cluster;
 mod commits;
 mod copies;
 mod damage;
+mod deltas;
 mod direct;
 mod exactly_once;
 mod leases;

@@ -69,6 +69,7 @@ pub(crate) fn participant(
         reads: reads.iter().collect::<RoaringBitmap>(),
         lease: None,
         change: Some(Change {
+            deltas: Vec::new(),
             writes: writes
                 .iter()
                 .map(|&(number, byte)| PageWrite {

@@ -73,6 +73,7 @@ suite! {
         begin_at_checks_conflicts_from_there_on;
     ranges:
         both_directions_and_limits,
+        a_range_may_end_at_a_value,
         own_writes_are_merged_in,
         later_writes_win_over_earlier_ones,
         empty_and_reversed_ranges_are_empty,

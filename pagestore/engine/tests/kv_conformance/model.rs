@@ -14,7 +14,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use verso_engine::kv::{
-    Direction, Isolation, KeyRange, KeyValue, Kv, KvError, KvTransaction, RangeQuery,
+    Direction, Isolation, KeyRange, KeyValue, Kv, KvError, KvTransaction, RangeQuery, Until,
 };
 use verso_pagestore::Version;
 
@@ -66,15 +66,21 @@ fn isolation() -> impl Strategy<Value = Isolation> {
 fn query() -> impl Strategy<Value = RangeQuery> {
     let direction = prop_oneof![Just(Direction::Forward), Just(Direction::Reverse)];
     let limit = prop_oneof![0..4_usize, Just(usize::MAX)];
-    (range(), direction, limit).prop_map(|(range, direction, limit)| RangeQuery {
+    let until = (0..3_u8).prop_map(|other_than| Until {
+        other_than,
+        bytes_at_once: 1,
+    });
+    let until = prop_oneof![2 => Just(None), 1 => until.prop_map(Some)];
+    (range(), direction, limit, until).prop_map(|(range, direction, limit, until)| RangeQuery {
         range,
         direction,
         limit,
+        until,
     })
 }
 
 fn write() -> impl Strategy<Value = Write> {
-    let value = || vec(any::<u8>(), 0..3);
+    let value = || vec(0..4_u8, 0..3);
     prop_oneof![
         4 => (key(), value()).prop_map(|(key, value)| Write::Set(key, value)),
         1 => (key(), value()).prop_map(|(prefix, value)| Write::Stamped(prefix, value)),
@@ -145,6 +151,12 @@ fn apply(state: &mut State, write: &Write, stamp: Option<Version>) {
     }
 }
 
+/// Whether nothing is asked for behind a value.
+fn is_end(query: &RangeQuery, value: &[u8]) -> bool {
+    let until = query.until.map(|until| until.other_than);
+    until.is_some_and(|byte| value.first() != Some(&byte))
+}
+
 fn answer(state: &State, query: &RangeQuery) -> Vec<KeyValue> {
     let mut found: Vec<KeyValue> = state
         .iter()
@@ -154,7 +166,8 @@ fn answer(state: &State, query: &RangeQuery) -> Vec<KeyValue> {
     if query.direction == Direction::Reverse {
         found.reverse();
     }
-    found.truncate(query.limit);
+    let end = found.iter().position(|(_, value)| is_end(query, value));
+    found.truncate(end.map_or(query.limit, |end| query.limit.min(end + 1)));
     found
 }
 
@@ -162,12 +175,14 @@ fn answer(state: &State, query: &RangeQuery) -> Vec<KeyValue> {
 fn depends_on(query: &RangeQuery, found: &[KeyValue]) -> KeyRange {
     match found.last() {
         _ if query.limit == 0 => KeyRange::new("", ""),
-        Some((last, _)) if found.len() == query.limit => match query.direction {
-            Direction::Forward => {
-                KeyRange::new(query.range.begin.clone(), KeyRange::single(last).end)
+        Some((last, value)) if found.len() == query.limit || is_end(query, value) => {
+            match query.direction {
+                Direction::Forward => {
+                    KeyRange::new(query.range.begin.clone(), KeyRange::single(last).end)
+                }
+                Direction::Reverse => KeyRange::new(last.clone(), query.range.end.clone()),
             }
-            Direction::Reverse => KeyRange::new(last.clone(), query.range.end.clone()),
-        },
+        }
         _ => query.range.clone(),
     }
 }

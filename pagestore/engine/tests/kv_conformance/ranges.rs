@@ -1,6 +1,6 @@
 //! Range reads.
 
-use verso_engine::kv::{Isolation, KeyRange, Kv, KvTransaction, RangeQuery};
+use verso_engine::kv::{Isolation, KeyRange, Kv, KvTransaction, RangeQuery, Until};
 
 use crate::support::{begin, commit, keys, put, scan};
 
@@ -35,6 +35,32 @@ pub(crate) fn both_directions_and_limits<K: Kv>(kv: &K) {
     assert!(keys(&mut reader, &RangeQuery::first(0, middle())).is_empty());
     let pairs = scan(&mut reader, middle());
     assert!(pairs.iter().all(|(key, value)| key == value));
+}
+
+pub(crate) fn a_range_may_end_at_a_value<K: Kv>(kv: &K) {
+    let mut writer = begin(kv);
+    for (key, value) in [("a", "xx"), ("b", "y"), ("c", "xyz"), ("d", "x"), ("e", "")] {
+        writer.set(key.as_bytes(), value.as_bytes());
+    }
+    commit(writer).unwrap();
+    // However much comes at once.
+    for bytes_at_once in [1, 10, 1000] {
+        let until = Until {
+            other_than: b'x',
+            bytes_at_once,
+        };
+        let last = |limit, from, to| {
+            let query = RangeQuery::last(limit, KeyRange::new(from, to)).until(until);
+            keys(&mut begin(kv), &query)
+        };
+        assert_eq!(last(9, "a", "e"), ["d", "c", "b"]);
+        assert_eq!(last(2, "a", "e"), ["d", "c"]);
+        assert_eq!(last(9, "c", "e"), ["d", "c"]);
+        assert_eq!(last(9, "a", "b"), ["a"]);
+        assert_eq!(last(9, "a", "z"), ["e"], "it does not begin with anything");
+        let first = RangeQuery::first(9, KeyRange::new("a", "e")).until(until);
+        assert_eq!(keys(&mut begin(kv), &first), ["a", "b"]);
+    }
 }
 
 pub(crate) fn own_writes_are_merged_in<K: Kv>(kv: &K) {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use verso_engine::kv::sim::Seeded;
 use verso_pagestore::{
-    BeginError, CommitError, CommitId, CommitOutcome, CommitRequest, DatabaseId, DatabaseName,
-    Durability, Lease, PageStore, PageWrite, Participant, ReadError, RoaringBitmap, Since,
-    Snapshot,
+    BeginError, Change, CommitError, CommitId, CommitOutcome, CommitRequest, DatabaseId,
+    DatabaseName, Durability, Lease, PageDelta, PageStore, PageWrite, Participant, ReadError,
+    RoaringBitmap, Since, Snapshot, VersionedPage,
 };
 
 use crate::history::{Begin, Read};
@@ -100,12 +100,15 @@ impl<'a> Client<'a> {
         writes: bool,
     ) -> bool {
         let reads = some_pages(&mut self.random, &snapshot, 3);
-        if !self.read(&snapshot, &reads) {
+        if self.read(&snapshot, &reads).is_none() {
             return false;
         }
         let mut change = None;
         if writes {
             let (some, staged) = some_change(&mut self.random, id, &snapshot);
+            let Some(some) = self.with_deltas(&snapshot, some) else {
+                return false;
+            };
             change = Some(some);
             if !staged.is_empty() {
                 draft.1.push((snapshot.database, staged));
@@ -118,6 +121,35 @@ impl<'a> Client<'a> {
             change,
         });
         true
+    }
+
+    /// The same change with deltas for some of the pages. Nothing if the database was removed.
+    fn with_deltas(&mut self, snapshot: &Snapshot, change: Change) -> Option<Change> {
+        let mut change = change;
+        // Large commits are mostly whole pages.
+        if change.writes.len() > 5 && self.random.below(4) > 0 || self.random.below(4) == 0 {
+            return Some(change);
+        }
+        let mut is_chosen = |write: &PageWrite| {
+            snapshot.page_count.contains(write.number) && self.random.below(8) > 0
+        };
+        let (chosen, whole): (Vec<_>, _) = change.writes.into_iter().partition(&mut is_chosen);
+        change.writes = whole;
+        if chosen.is_empty() {
+            return Some(change);
+        }
+        let numbers = chosen.iter().map(|write| write.number.get()).collect();
+        let mut bases = self.read(snapshot, &numbers)?;
+        // They were read in the order of their numbers.
+        bases.reverse();
+        for write in chosen {
+            let base = bases.pop().expect("each page was read");
+            match PageDelta::between(write.number, &base, &write.page) {
+                Some(delta) => change.deltas.push(delta),
+                None => change.writes.push(write),
+            }
+        }
+        Some(change)
     }
 
     /// A snapshot to begin on: mostly the newest, at times one that the client has.
@@ -171,8 +203,12 @@ impl<'a> Client<'a> {
         None
     }
 
-    /// Reads pages; `false` if the database was removed, or no answer came.
-    pub(crate) fn read(&mut self, snapshot: &Snapshot, pages: &RoaringBitmap) -> bool {
+    /// Reads pages; nothing if the database was removed, or no answer came.
+    pub(crate) fn read(
+        &mut self,
+        snapshot: &Snapshot,
+        pages: &RoaringBitmap,
+    ) -> Option<Vec<VersionedPage>> {
         let pages: Vec<_> = pages.iter().map(number).collect();
         for _ in 0..PATIENCE {
             let (answer, window) = self
@@ -183,20 +219,20 @@ impl<'a> Client<'a> {
                     self.world.history.lock().reads.push(Read {
                         snapshot: *snapshot,
                         pages,
-                        answer,
+                        answer: answer.clone(),
                     });
-                    return true;
+                    return Some(answer);
                 }
                 Ok(Err(ReadError::Removed { database })) => {
                     self.world.history.lock().gone.push((database, window));
-                    return false;
+                    return None;
                 }
                 Ok(Err(ReadError::Store(error))) => assert_passes(&error),
                 Ok(Err(error @ ReadError::Corrupt { .. })) => panic!("{error}"),
                 Err(_) => {}
             }
         }
-        false
+        None
     }
 
     fn read_the_past(&mut self) {

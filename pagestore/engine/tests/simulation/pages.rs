@@ -32,8 +32,7 @@ pub(crate) fn content(id: CommitId, database: DatabaseId, page: u32) -> Bytes {
 
 /// Numbers of the pages that a change writes.
 pub(crate) fn written(change: &Change) -> RoaringBitmap {
-    let mut pages: RoaringBitmap = change.writes.iter().map(|it| it.number.get()).collect();
-    pages |= &change.staged;
+    let mut pages = change.written();
     pages.remove_range(change.page_count.get() + 1..);
     pages
 }
@@ -90,6 +89,7 @@ pub(crate) fn some_change(
         .partition(|_| has_staged && random.below(2) == 0);
     let change = Change {
         writes: direct,
+        deltas: Vec::new(),
         staged: staged.iter().map(|write| write.number.get()).collect(),
         page_size: PageSize::MIN,
         page_count: PageCount::new(count),

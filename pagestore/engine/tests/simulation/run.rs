@@ -2,7 +2,7 @@
 //! removed.
 
 use verso_engine::kv::sim::{Faults, Seeded, Task};
-use verso_pagestore::{DatabaseName, PageStore, RoaringBitmap, Version};
+use verso_pagestore::{DatabaseId, DatabaseName, PageStore, RoaringBitmap, Version};
 
 use crate::catalogue::PASSING;
 use crate::check::Checker;
@@ -110,6 +110,21 @@ fn take_over(janitor: &mut Client<'_>) {
     }
 }
 
+/// Checks all page records of a database, of all versions.
+fn verify(janitor: &mut Client<'_>, database: DatabaseId) {
+    let mut after = None;
+    loop {
+        let world = janitor.world;
+        let verify = world.ask(&mut janitor.random, |node| node.verify(database, after));
+        let report = verify.expect("nodes live").expect("nothing fails");
+        assert!(report.corrupt.is_empty(), "{:?}", report.corrupt);
+        match report.last {
+            Some(last) => after = Some(last),
+            None => return,
+        }
+    }
+}
+
 /// Looks at everything that there is, and removes it.
 fn clean_up(janitor: &mut Client<'_>) {
     let world = janitor.world;
@@ -121,6 +136,7 @@ fn clean_up(janitor: &mut Client<'_>) {
         let mut pages = RoaringBitmap::new();
         pages.insert_range(1..=snapshot.page_count.get());
         janitor.read(&snapshot, &pages);
+        verify(janitor, snapshot.database);
         let log = world.ask(&mut janitor.random, |node| {
             node.log(&entry.name, Some(Version::MAX), 100_000)
         });

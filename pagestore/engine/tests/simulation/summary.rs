@@ -26,6 +26,9 @@ pub(crate) struct Summary {
     looks: usize,
     begins: usize,
     reads: usize,
+    /// Pages that were read as deltas, and those of them with a chain of several.
+    deltas: usize,
+    chains: usize,
 }
 
 impl Summary {
@@ -34,6 +37,8 @@ impl Summary {
         let lives = || truth.databases.values();
         let is_loaded = |wish: &Wish| matches!(wish, Wish::FinishLoad(..));
         let loads = history.calls.iter().filter(|call| is_loaded(&call.wish));
+        let read = || history.reads.iter().flat_map(|read| &read.answer);
+        let chains = |least| read().filter(move |page| page.chain.deltas() >= least);
         Self {
             trace,
             committed: commits().filter(|it| !it.acknowledged.is_empty()).count(),
@@ -53,6 +58,8 @@ impl Summary {
             looks: history.looks.iter().filter(|it| it.answer.is_ok()).count(),
             begins: history.begins.len(),
             reads: history.reads.len(),
+            deltas: chains(1).count(),
+            chains: chains(3).count(),
         }
     }
 
@@ -71,7 +78,7 @@ impl Summary {
         counts.map(|count| *count).min().unwrap_or(0)
     }
 
-    fn counts_mut(&mut self) -> [&mut usize; 14] {
+    fn counts_mut(&mut self) -> [&mut usize; 16] {
         [
             &mut self.committed,
             &mut self.refused,
@@ -87,6 +94,8 @@ impl Summary {
             &mut self.looks,
             &mut self.begins,
             &mut self.reads,
+            &mut self.deltas,
+            &mut self.chains,
         ]
     }
 }

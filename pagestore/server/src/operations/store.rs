@@ -11,8 +11,8 @@ use verso_pagestore::{
     BeginError, Begun, Bound, CatalogueError, CommitError, CommitId, CommitOutcome, CommitRecord,
     CommitRequest, CopyBegun, DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, Lease,
     LeaseAnswer, LeaseError, LeaseRequest, LoadError, Moment, MomentError, Origin, PageCount,
-    PageNumber, PageSize, PageStore, PageWrite, ReadError, Recent, RecordPosition, Since, Snapshot,
-    StoreError, Ticket, VerifyReport, Version, VersionedPage,
+    PageDelta, PageNumber, PageSize, PageStore, PageWrite, ReadError, Recent, RecordPosition,
+    Since, Snapshot, StoreError, Ticket, VerifyReport, Version, VersionedPage,
 };
 
 use super::outcomes::{
@@ -69,7 +69,10 @@ fn count_commit(request: &CommitRequest, result: &Result<CommitOutcome, CommitEr
                 .participants
                 .iter()
                 .filter_map(|part| part.change.as_ref());
-            changes.for_each(|change| count_written(&change.writes));
+            for change in changes {
+                count_written(&change.writes);
+                count_deltas(&change.deltas);
+            }
         }
         Err(error) => {
             if let Some(reason) = conflict_reason(error) {
@@ -82,6 +85,12 @@ fn count_commit(request: &CommitRequest, result: &Result<CommitOutcome, CommitEr
 fn count_written(pages: &[PageWrite]) {
     let bytes: usize = pages.iter().map(|write| write.page.len()).sum();
     counter!(PAGES_WRITTEN).increment(pages.len() as u64);
+    counter!(BYTES_WRITTEN).increment(bytes as u64);
+}
+
+fn count_deltas(deltas: &[PageDelta]) {
+    let bytes: usize = deltas.iter().map(|delta| delta.delta.len()).sum();
+    counter!(PAGES_WRITTEN).increment(deltas.len() as u64);
     counter!(BYTES_WRITTEN).increment(bytes as u64);
 }
 

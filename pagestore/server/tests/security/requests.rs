@@ -33,6 +33,7 @@ pub(crate) fn snapshot(database: u64) -> proto::Snapshot {
 
 pub(crate) fn commit(database: u64, writes: bool) -> proto::CommitRequest {
     let change = proto::Change {
+        deltas: Vec::new(),
         writes: vec![proto::PageWrite {
             number: 1,
             page: vec![0; 512].into(),

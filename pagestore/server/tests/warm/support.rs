@@ -168,6 +168,7 @@ pub(crate) fn try_commit(
         page: vec![byte; page_size.length()].into(),
     };
     let change = Change {
+        deltas: Vec::new(),
         writes: writes.iter().map(write).collect(),
         staged: RoaringBitmap::new(),
         page_size,

@@ -117,6 +117,8 @@ impl<'a> Stored<'a> {
         let rest = RangeOption {
             limit: Some(query.limit),
             mode: StreamingMode::WantAll,
+            // 0 leaves it to the mode.
+            target_bytes: query.until.map_or(0, |until| until.bytes_at_once),
             reverse: query.direction == Direction::Reverse,
             ..RangeOption::from((
                 KeySelector::first_greater_or_equal(begin),
