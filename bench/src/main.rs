@@ -7,21 +7,28 @@ mod bare;
 #[cfg(not(feature = "foundationdb"))]
 #[path = "no_bare.rs"]
 mod bare;
+mod bulk;
+mod chart;
 mod cluster;
+mod compare;
 mod echo;
+mod kind;
 mod library;
 mod nodes;
 mod numbers;
+mod process;
 mod report;
 mod run;
 mod servers;
 mod session;
+mod slow_sync;
 mod sql;
 mod steps;
 mod subjects;
 mod turns;
 mod worker;
 mod workload;
+mod workloads;
 
 use clap::{Parser, Subcommand};
 
@@ -39,6 +46,8 @@ enum Command {
     Run(run::Args),
     /// Latency of requests through one page-store node, beside a bare tonic service
     Nodes(nodes::Args),
+    /// What has become slower or faster between two runs
+    Compare(compare::Args),
     /// A server of a benchmark: not for people
     #[command(hide = true)]
     Server(servers::Args),
@@ -51,6 +60,7 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Nodes(args) => nodes::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Server(args) => servers::run(&args),
         Command::Worker => worker::run(),
     }

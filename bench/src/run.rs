@@ -7,11 +7,15 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use clap::ValueEnum as _;
 
+use crate::chart;
 use crate::cluster::{self, Cleaning};
+use crate::kind::Kind;
 use crate::report::{Line, Report};
-use crate::subjects::{Kind, Peers, Subject};
+use crate::servers;
+use crate::subjects::{Data, Peers, Subject};
 use crate::worker::Turn;
-use crate::workload::{WORKLOADS, Workload};
+use crate::workload::Scale;
+use crate::workloads::{WORKLOADS, Workload};
 
 /// What is measured, and for how long.
 #[derive(Debug, clap::Args)]
@@ -33,6 +37,12 @@ pub(crate) struct Args {
     /// Rows of almost a page each that scans read
     #[arg(long, default_value = "20000")]
     big_rows: u32,
+    /// Rows of a bulk load
+    #[arg(long, default_value = "1000000")]
+    bulk_rows: u32,
+    /// How much longer a sync of a file takes, such as 2ms: below SQLite and embedded stores alike
+    #[arg(long, value_name = "TIME", value_parser = servers::duration)]
+    sync_delay: Option<Duration>,
     /// Short turns and little data: to see that it works
     #[arg(long)]
     quick: bool,
@@ -49,10 +59,14 @@ const COUNTED: f64 = 5.0;
 
 /// Runs the benchmark.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let (rounds, seconds, big_rows) = if args.quick {
-        (2, 0.1, 500)
+    let (rounds, seconds) = if args.quick {
+        (2, 0.1)
     } else {
-        (args.rounds, args.seconds, args.big_rows)
+        (args.rounds, args.seconds)
+    };
+    let data = Data {
+        scale: args.scale(),
+        sync_delay: args.sync_delay,
     };
     let folder = tempfile::tempdir()?;
     // Nobody else's keys begin with it.
@@ -62,13 +76,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         cluster,
         text: &name,
     };
-    let mut report = Report::new(cluster)?;
+    let mut report = Report::new(cluster, args.sync_delay)?;
     let mut subjects = Vec::new();
     for kind in kinds(args)? {
         eprintln!("filling: {}", kind.title());
-        let subject = Subject::start(kind, folder.path(), &args.peers, &name)?;
+        let subject = Subject::start(kind, folder.path(), &args.peers, &data, &name)?;
         subject
-            .fill(big_rows)
+            .fill()
             .with_context(|| format!("{} could not be filled", kind.title()))?;
         subjects.push(subject);
     }
@@ -89,13 +103,32 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     let file = report.write(&args.results)?;
     println!("results: {}", file.display());
+    for chart in chart::write(&report, &args.results)? {
+        println!("chart: {}", chart.display());
+    }
     Ok(())
+}
+
+impl Args {
+    fn scale(&self) -> Scale {
+        if self.quick {
+            return Scale {
+                big_rows: 500,
+                bulk_rows: 10_000,
+            };
+        }
+        Scale {
+            big_rows: self.big_rows,
+            bulk_rows: self.bulk_rows,
+        }
+    }
 }
 
 fn kinds(args: &Args) -> anyhow::Result<Vec<Kind>> {
     let can = |kind: &Kind| {
         (!kind.in_cluster() || args.peers.cluster.is_some())
             && (*kind != Kind::Mvsqlite || args.peers.mvsqlite.is_some())
+            && (*kind != Kind::Store || args.peers.store.is_some())
     };
     let all = Kind::value_variants().iter().copied();
     if args.on.is_empty() {
@@ -104,7 +137,7 @@ fn kinds(args: &Args) -> anyhow::Result<Vec<Kind>> {
     for kind in &args.on {
         ensure!(
             can(kind),
-            "{} needs `--cluster`, and mvSQLite `--mvstore` and `--mvsqlite`",
+            "{} needs to be told where it is: see `--help`",
             kind.title()
         );
     }
@@ -135,11 +168,13 @@ fn measure(
             }
         }
     }
-    let lines = subjects
-        .iter()
-        .zip(turns)
-        .filter_map(|(subject, turns)| Line::of(subject.kind, workload, &turns));
-    Ok(lines.collect())
+    let mut lines = Vec::new();
+    for (subject, turns) in subjects.iter_mut().zip(turns) {
+        let context = format!("{}: {}", subject.kind.title(), workload.title);
+        let lost = subject.lost(workload).context(context)?;
+        lines.extend(Line::of(subject.kind, workload, &turns, lost));
+    }
+    Ok(lines)
 }
 
 /// Counts what one commit makes the cluster read and write, by the cluster's own counters.

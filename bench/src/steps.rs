@@ -1,9 +1,11 @@
 //! The workloads in SQL.
 
+use crate::bulk::BulkLoad;
 use crate::numbers::Numbers;
-use crate::session::Client;
+use crate::session::{Client, Session};
 use crate::sql::{Sql, SqlError};
-use crate::workload::{OWN_ROWS, SMALL_ROWS, Work};
+use crate::worker::Setup;
+use crate::workload::{OWN_ROWS, SMALL_ROWS, Scale, Synchronous, Work};
 
 /// Steps between the rows of `big` that are read one after the other: a prime, so that no row
 /// comes twice and none is beside the one before.
@@ -14,20 +16,28 @@ const MANY: u64 = 100;
 
 /// A connection that does the operations of the workloads.
 pub(crate) struct SqlClient {
+    session: Session,
+    synchronous: Synchronous,
+    scale: Scale,
     sql: Box<dyn Sql>,
     /// The row of `big` that was read last.
     last: i64,
     /// Rows of `big`.
     rows: i64,
+    bulk: Option<BulkLoad>,
 }
 
 impl SqlClient {
-    pub(crate) fn new(sql: Box<dyn Sql>) -> Self {
-        Self {
-            sql,
+    pub(crate) fn open(setup: &Setup, synchronous: Synchronous) -> anyhow::Result<Self> {
+        Ok(Self {
+            session: setup.session.clone(),
+            synchronous,
+            scale: setup.scale,
+            sql: setup.session.sql(synchronous)?,
             last: 0,
             rows: 0,
-        }
+            bulk: None,
+        })
     }
 
     fn select(&mut self, numbers: &mut Numbers) -> Result<u64, SqlError> {
@@ -109,19 +119,26 @@ impl SqlClient {
                 self.sql.run(sql, &[]).map(|_| 1)
             }
             Work::Immediate => self.immediate(),
+            Work::BulkLoad => match &mut self.bulk {
+                Some(bulk) => bulk.load(self.scale.bulk_rows),
+                None => Err(SqlError::wrong("it was not prepared".to_owned())),
+            },
         }
+    }
+
+    fn number(&mut self, sql: &str) -> Result<i64, SqlError> {
+        Ok(self.sql.run(sql, &[])?.unwrap_or_default())
     }
 }
 
 /// An answer that must be this one, of one row.
-fn same(answer: Option<i64>, expected: i64) -> Result<u64, SqlError> {
+pub(crate) fn same(answer: Option<i64>, expected: i64) -> Result<u64, SqlError> {
     if answer == Some(expected) {
         return Ok(1);
     }
-    Err(SqlError {
-        busy: false,
-        message: format!("a wrong answer: {answer:?} instead of {expected}"),
-    })
+    Err(SqlError::wrong(format!(
+        "a wrong answer: {answer:?} instead of {expected}"
+    )))
 }
 
 impl Client for SqlClient {
@@ -139,11 +156,27 @@ impl Client for SqlClient {
         done
     }
 
-    fn counted(&mut self, row: i64) -> Result<i64, SqlError> {
-        let n = self
-            .sql
-            .run("SELECT n FROM counter WHERE id = ?1", &[row])?;
-        Ok(n.unwrap_or_default())
+    fn counted(&mut self, work: Work, writers: usize) -> Result<Option<i64>, SqlError> {
+        let counted = match work {
+            Work::SameRow => self.number("SELECT n FROM counter WHERE id = 1")?,
+            Work::Immediate => self.number("SELECT n FROM counter WHERE id = 2")?,
+            Work::Insert => {
+                let mut rows = 0;
+                for writer in 0..writers {
+                    rows += self.number(&format!("SELECT count(*) FROM log{writer}"))?;
+                }
+                rows
+            }
+            Work::Select
+            | Work::SelectMany
+            | Work::SelectCold
+            | Work::Scan
+            | Work::ScanCold
+            | Work::FirstQuery
+            | Work::Update
+            | Work::BulkLoad => return Ok(None),
+        };
+        Ok(Some(counted))
     }
 
     fn prepare(&mut self, work: Work) -> Result<(), SqlError> {
@@ -156,7 +189,19 @@ impl Client for SqlClient {
             | Work::Update
             | Work::Insert
             | Work::SameRow
-            | Work::Immediate => self.counted(1).map(|_| ()),
+            | Work::Immediate => self.number("SELECT count(*) FROM counter").map(drop),
+            Work::BulkLoad => {
+                let bulk = BulkLoad::prepare(&self.session, self.synchronous)?;
+                self.bulk = Some(bulk);
+                Ok(())
+            }
+        }
+    }
+
+    fn check(&mut self, work: Work) -> Result<(), SqlError> {
+        match (work, &mut self.bulk) {
+            (Work::BulkLoad, Some(bulk)) => bulk.check(self.scale.bulk_rows),
+            _ => Ok(()),
         }
     }
 }

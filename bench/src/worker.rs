@@ -9,10 +9,11 @@ use anyhow::{Context as _, bail, ensure};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use crate::bare;
 use crate::numbers::Numbers;
 use crate::session::{Client, Session};
-use crate::workload::{Work, content};
+use crate::sql::Failure;
+use crate::workload::{Scale, Synchronous, Work, content};
+use crate::{bare, slow_sync};
 
 /// Latencies are counted in nanoseconds, up to a minute, with three digits.
 const LONGEST: u64 = 60_000_000_000;
@@ -25,19 +26,47 @@ const REST: Duration = Duration::from_millis(1);
 /// What a worker is told, one line of JSON each.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// Fill the database; so many rows of `big`.
-    Fill { big_rows: u32 },
+    /// Fill the database.
+    Fill,
     /// Work for so many seconds.
     Turn {
         work: Work,
         writers: usize,
         seconds: f64,
-        synchronous: String,
+        synchronous: Synchronous,
     },
+    /// Count what was lost of the work of all turns.
+    Count { work: Work, writers: usize },
+    /// Remove the database.
+    Remove,
     /// What the cluster of a bare client says of itself.
     Status,
     /// Remove all keys of the cluster that begin with this.
     Clear { text: String },
+}
+
+/// What a worker is told first.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Setup {
+    pub(crate) session: Session,
+    pub(crate) scale: Scale,
+    /// How much longer a sync takes than it does.
+    pub(crate) sync_delay: Option<Duration>,
+}
+
+impl Setup {
+    /// That of a process which does not work with data.
+    pub(crate) fn new(session: Session) -> Self {
+        let scale = Scale {
+            big_rows: 0,
+            bulk_rows: 0,
+        };
+        Self {
+            session,
+            scale,
+            sync_delay: None,
+        }
+    }
 }
 
 /// What a worker answers.
@@ -45,6 +74,8 @@ pub(crate) enum Request {
 pub(crate) enum Reply {
     Done,
     Turn(Turn),
+    /// So many operations that were done cannot be found.
+    Lost(i64),
     Status(Status),
     Failed(String),
 }
@@ -59,11 +90,13 @@ pub(crate) struct Turn {
     pub(crate) seconds: f64,
     pub(crate) p50_micros: f64,
     pub(crate) p99_micros: f64,
-    /// Statements that failed, and what the first said.
+    /// Statements that failed otherwise, and what the first said.
     pub(crate) errors: u64,
     pub(crate) first_error: Option<String>,
-    /// By how much the counter that they all count in is wrong.
-    pub(crate) lost: i64,
+    /// Transactions that were to run again since others had been faster.
+    pub(crate) conflicts: u64,
+    /// Answers that were not right.
+    pub(crate) wrong: u64,
 }
 
 /// What a cluster says of itself.
@@ -80,15 +113,21 @@ pub(crate) struct Status {
 }
 
 struct Worker {
-    session: Session,
+    setup: Setup,
     clients: Vec<Box<dyn Client>>,
     turns: u32,
+    /// What was counted before the first turn.
+    before: Option<i64>,
+    /// What was done in all turns.
+    units: u64,
 }
 
 /// What one writer did.
 struct Done {
     operations: u64,
     units: u64,
+    conflicts: u64,
+    wrong: u64,
     errors: u64,
     first_error: Option<String>,
     latencies: Histogram<u64>,
@@ -97,14 +136,17 @@ struct Done {
 /// Works until standard input ends. Its first line is the session.
 pub(crate) fn run() -> anyhow::Result<()> {
     let mut lines = std::io::stdin().lock().lines();
-    let first = lines.next().context("a session is told first")??;
-    let session: Session = serde_json::from_str(&first)?;
-    let _client = matches!(session, Session::Bare { .. }).then(bare::start);
+    let first = lines.next().context("the setup is told first")??;
+    let setup: Setup = serde_json::from_str(&first)?;
+    setup.sync_delay.map(slow_sync::register).transpose()?;
+    let _client = matches!(setup.session, Session::Bare { .. }).then(bare::start);
     verso_vfs::register(verso_vfs::Options::new(verso_open::open))?;
     let mut worker = Worker {
-        session,
+        setup,
         clients: Vec::new(),
         turns: 0,
+        before: None,
+        units: 0,
     };
     for line in lines {
         let request = serde_json::from_str(&line?)?;
@@ -122,8 +164,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
 impl Worker {
     fn answer(&mut self, request: Request) -> anyhow::Result<Reply> {
         match request {
-            Request::Fill { big_rows } => {
-                self.fill(big_rows)?;
+            Request::Fill => {
+                self.fill()?;
                 Ok(Reply::Done)
             }
             Request::Turn {
@@ -133,12 +175,14 @@ impl Worker {
                 synchronous,
             } => {
                 let limit = Duration::from_secs_f64(seconds);
-                Ok(Reply::Turn(self.turn(
-                    work,
-                    writers,
-                    limit,
-                    &synchronous,
-                )?))
+                let turn = self.turn(work, writers, limit, synchronous)?;
+                Ok(Reply::Turn(turn))
+            }
+            Request::Count { work, writers } => Ok(Reply::Lost(self.lost(work, writers)?)),
+            Request::Remove => {
+                self.clients.clear();
+                self.setup.session.remove()?;
+                Ok(Reply::Done)
             }
             Request::Status => Ok(Reply::Status(bare::status(self.cluster()?)?)),
             Request::Clear { text } => {
@@ -149,21 +193,44 @@ impl Worker {
     }
 
     fn cluster(&self) -> anyhow::Result<&Path> {
-        let Session::Bare { cluster, .. } = &self.session else {
+        let Session::Bare { cluster, .. } = &self.setup.session else {
             bail!("only a bare client knows the cluster");
         };
         Ok(cluster)
     }
 
-    fn fill(&self, big_rows: u32) -> anyhow::Result<()> {
-        if let Session::Bare { cluster, prefix } = &self.session {
-            return bare::fill(cluster, prefix, big_rows);
+    fn fill(&self) -> anyhow::Result<()> {
+        let Setup { session, scale, .. } = &self.setup;
+        if let Session::Bare { cluster, prefix } = session {
+            return bare::fill(cluster, prefix, scale.big_rows);
         }
-        let mut sql = self.session.sql("NORMAL")?;
-        for statement in content(big_rows) {
+        let mut sql = session.sql(Synchronous::Normal)?;
+        for statement in content(scale.big_rows) {
             sql.run(&statement, &[])
                 .with_context(|| statement.clone())?;
         }
+        Ok(())
+    }
+
+    /// Gets so many clients ready.
+    fn prepare(
+        &mut self,
+        work: Work,
+        writers: usize,
+        synchronous: Synchronous,
+    ) -> anyhow::Result<()> {
+        while self.clients.len() < writers {
+            self.clients.push(self.setup.open(synchronous)?);
+        }
+        for client in self.clients.iter_mut().take(writers) {
+            client.prepare(work)?;
+        }
+        if self.turns == 0
+            && let Some(client) = self.clients.first_mut()
+        {
+            self.before = client.counted(work, writers)?;
+        }
+        self.turns += 1;
         Ok(())
     }
 
@@ -173,18 +240,12 @@ impl Worker {
         work: Work,
         writers: usize,
         limit: Duration,
-        synchronous: &str,
+        synchronous: Synchronous,
     ) -> anyhow::Result<Turn> {
         if work == Work::FirstQuery {
             return self.first_query(synchronous);
         }
-        while self.clients.len() < writers {
-            let mut client = self.session.open(synchronous)?;
-            client.prepare(work)?;
-            self.clients.push(client);
-        }
-        self.turns += 1;
-        let before = self.counted(work)?;
+        self.prepare(work, writers, synchronous)?;
         let limit = if work.is_single() {
             Duration::ZERO
         } else {
@@ -210,20 +271,28 @@ impl Worker {
             threads.into_iter().map(joined).collect()
         });
         let seconds = began.elapsed().as_secs_f64();
-        let after = self.counted(work)?;
         let done: Vec<Done> = done.into_iter().collect::<anyhow::Result<_>>()?;
-        let mut turn = summary(&done, seconds)?;
-        if work.counter().is_some() {
-            let counted = i64::try_from(turn.operations.iter().sum::<u64>())?;
-            turn.lost = counted - (after - before);
+        let turn = summary(&done, seconds)?;
+        self.units += turn.units;
+        if let Some(client) = self.clients.first_mut() {
+            client.check(work)?;
         }
         Ok(turn)
     }
 
+    /// By how much the database has less than was done.
+    fn lost(&mut self, work: Work, writers: usize) -> anyhow::Result<i64> {
+        let (Some(before), Some(client)) = (self.before, self.clients.first_mut()) else {
+            return Ok(0);
+        };
+        let after = client.counted(work, writers)?.unwrap_or_default();
+        Ok(i64::try_from(self.units)? - (after - before))
+    }
+
     /// Opens and asks; a client stays for no second turn.
-    fn first_query(&self, synchronous: &str) -> anyhow::Result<Turn> {
+    fn first_query(&self, synchronous: Synchronous) -> anyhow::Result<Turn> {
         let began = Instant::now();
-        let mut client = self.session.open(synchronous)?;
+        let mut client = self.setup.open(synchronous)?;
         let mut done = work_on(
             client.as_mut(),
             Work::FirstQuery,
@@ -235,13 +304,6 @@ impl Worker {
         done.latencies.reset();
         done.latencies.saturating_record(nanos(took));
         summary(&[done], took.as_secs_f64())
-    }
-
-    fn counted(&mut self, work: Work) -> anyhow::Result<i64> {
-        let (Some(row), Some(client)) = (work.counter(), self.clients.first_mut()) else {
-            return Ok(0);
-        };
-        Ok(client.counted(row)?)
     }
 }
 
@@ -267,6 +329,8 @@ fn work_on(
     let mut done = Done {
         operations: 0,
         units: 0,
+        conflicts: 0,
+        wrong: 0,
         errors: 0,
         first_error: None,
         latencies: Histogram::new_with_max(LONGEST, DIGITS)?,
@@ -283,9 +347,14 @@ fn work_on(
                 operation = now;
             }
             Err(error) => {
-                done.errors += 1;
-                if !error.busy {
-                    std::thread::sleep(REST);
+                match error.failure {
+                    Failure::Conflict => done.conflicts += 1,
+                    Failure::Busy => done.errors += 1,
+                    Failure::Wrong => done.wrong += 1,
+                    Failure::Other => {
+                        done.errors += 1;
+                        std::thread::sleep(REST);
+                    }
                 }
                 done.first_error.get_or_insert(error.message);
             }
@@ -318,6 +387,7 @@ fn summary(done: &[Done], seconds: f64) -> anyhow::Result<Turn> {
         p99_micros: micros(0.99),
         errors: done.iter().map(|one| one.errors).sum(),
         first_error,
-        lost: 0,
+        conflicts: done.iter().map(|one| one.conflicts).sum(),
+        wrong: done.iter().map(|one| one.wrong).sum(),
     })
 }

@@ -34,6 +34,68 @@ pub(crate) enum Work {
     SameRow,
     /// `BEGIN IMMEDIATE`, `SELECT` of that row, `UPDATE` of it, `COMMIT`.
     Immediate,
+    /// One transaction that fills a new database with rows.
+    BulkLoad,
+}
+
+/// The `PRAGMA synchronous` of all connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub(crate) enum Synchronous {
+    Normal,
+    Full,
+}
+
+impl Synchronous {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "NORMAL",
+            Self::Full => "FULL",
+        }
+    }
+}
+
+/// Workloads that one looks at together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Group {
+    /// One connection reads.
+    Reads,
+    /// One connection writes.
+    Writes,
+    /// Many connections write.
+    Many,
+}
+
+impl Group {
+    pub(crate) const ALL: [Self; 3] = [Self::Reads, Self::Writes, Self::Many];
+
+    /// How its file is called.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Reads => "reads",
+            Self::Writes => "writes",
+            Self::Many => "many-writers",
+        }
+    }
+
+    /// How its chart is called.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Reads => "Reads",
+            Self::Writes => "Writes, one connection",
+            Self::Many => "Writes, many connections",
+        }
+    }
+}
+
+/// How much data there is.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Scale {
+    /// Rows of `big`, of almost a page each.
+    pub(crate) big_rows: u32,
+    /// Rows that a bulk load writes.
+    pub(crate) bulk_rows: u32,
 }
 
 impl Work {
@@ -44,7 +106,7 @@ impl Work {
 
     /// Whether one operation is all of a turn's work.
     pub(crate) fn is_single(self) -> bool {
-        matches!(self, Self::ScanCold | Self::FirstQuery)
+        matches!(self, Self::ScanCold | Self::FirstQuery | Self::BulkLoad)
     }
 
     /// Whether its operations are commits.
@@ -55,105 +117,30 @@ impl Work {
         )
     }
 
-    /// Whether it reads whole tables.
-    pub(crate) fn is_scan(self) -> bool {
-        matches!(self, Self::Scan | Self::ScanCold)
-    }
-
-    /// The row of the table `counter` that every operation counts in.
-    pub(crate) fn counter(self) -> Option<i64> {
+    /// What its rate counts, for readers.
+    pub(crate) fn unit(self) -> Unit {
         match self {
-            Self::SameRow => Some(1),
-            Self::Immediate => Some(2),
+            Self::Scan | Self::ScanCold => Unit::Pages,
+            Self::BulkLoad => Unit::Rows,
             Self::Select
             | Self::SelectMany
             | Self::SelectCold
-            | Self::Scan
-            | Self::ScanCold
             | Self::FirstQuery
             | Self::Update
-            | Self::Insert => None,
+            | Self::Insert
+            | Self::SameRow
+            | Self::Immediate => Unit::Operations,
         }
     }
 }
 
-/// A workload.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Workload {
-    /// What it is called on the command line.
-    pub(crate) name: &'static str,
-    /// What it is, for readers of the table.
-    pub(crate) title: &'static str,
-    pub(crate) work: Work,
-    /// How many connections work at once, each in a thread of its own.
-    pub(crate) writers: usize,
+/// What a rate counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unit {
+    Operations,
+    Pages,
+    Rows,
 }
-
-const fn workload(name: &'static str, title: &'static str, work: Work, writers: usize) -> Workload {
-    Workload {
-        name,
-        title,
-        work,
-        writers,
-    }
-}
-
-/// All of them.
-pub(crate) const WORKLOADS: &[Workload] = &[
-    workload("select", "point SELECT, warm, autocommit", Work::Select, 1),
-    workload(
-        "select-100",
-        "100 point SELECTs in one transaction, warm",
-        Work::SelectMany,
-        1,
-    ),
-    workload(
-        "select-cold",
-        "point SELECT, cold page",
-        Work::SelectCold,
-        1,
-    ),
-    workload("scan", "full scan, warm", Work::Scan, 1),
-    workload("scan-cold", "full scan, cold", Work::ScanCold, 1),
-    workload(
-        "first-query",
-        "cold first query of a process",
-        Work::FirstQuery,
-        1,
-    ),
-    workload("update", "autocommit UPDATE, 1 writer", Work::Update, 1),
-    workload(
-        "update-16",
-        "autocommit UPDATE, 16 writers, own tables",
-        Work::Update,
-        16,
-    ),
-    workload(
-        "update-64",
-        "autocommit UPDATE, 64 writers, own tables",
-        Work::Update,
-        64,
-    ),
-    workload("insert", "autocommit INSERT, 1 writer", Work::Insert, 1),
-    workload(
-        "insert-16",
-        "autocommit INSERT, 16 writers, own tables",
-        Work::Insert,
-        16,
-    ),
-    workload(
-        "same-row",
-        "autocommit UPDATE of one row, 16 writers",
-        Work::SameRow,
-        16,
-    ),
-    workload(
-        "immediate",
-        "BEGIN IMMEDIATE, read, UPDATE of one row, 16 writers",
-        Work::Immediate,
-        16,
-    ),
-];
 
 /// The statements that fill the database: `big_rows` rows of almost a page each.
 pub(crate) fn content(big_rows: u32) -> Vec<String> {
