@@ -191,7 +191,12 @@ impl Client for Bare {
             Work::Scan | Work::ScanCold => self.scan(),
             Work::Update | Work::Insert => self.commit(writer, numbers),
             Work::SameRow | Work::Immediate => self.count(),
-            Work::BulkLoad => Err(SqlError::wrong(
+            Work::BulkLoad
+            | Work::AppendLog
+            | Work::Orders
+            | Work::Ycsb(_)
+            | Work::SelectBig
+            | Work::UpdateBig => Err(SqlError::wrong(
                 "a bare client has nothing like it".to_owned(),
             )),
         }

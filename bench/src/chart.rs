@@ -15,8 +15,8 @@ use crate::workloads::WORKLOADS;
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// Readable on white and on black: the background stays what it is.
-const INK: RGBColor = RGBColor(128, 134, 139);
-const COLORS: [RGBColor; 6] = [
+pub(crate) const INK: RGBColor = RGBColor(128, 134, 139);
+pub(crate) const COLORS: [RGBColor; 6] = [
     RGBColor(66, 133, 204),
     RGBColor(226, 133, 42),
     RGBColor(70, 160, 90),
@@ -190,7 +190,6 @@ fn text(
         .map_err(failed)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
-fn failed<E: std::fmt::Display>(error: E) -> anyhow::Error {
+pub(crate) fn failed<E: std::fmt::Display>(error: E) -> anyhow::Error {
     anyhow!("{error}")
 }

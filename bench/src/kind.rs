@@ -28,12 +28,30 @@ pub(crate) enum Kind {
     FdbNode,
     /// mvSQLite on the FoundationDB cluster
     Mvsqlite,
+    /// rqlite, one node
+    Rqlite,
 }
 
 impl Kind {
     /// How it is called in keys and files.
     pub(crate) fn name(self) -> String {
         format!("{self:?}").to_lowercase()
+    }
+
+    /// The file of its embedded store.
+    pub(crate) fn file(self) -> Option<&'static str> {
+        match self {
+            Self::Embedded => Some("embedded.db"),
+            Self::Node => Some("node.db"),
+            Self::Nodes => Some("nodes.db"),
+            Self::Sqlite
+            | Self::Store
+            | Self::Bare
+            | Self::Fdb
+            | Self::FdbNode
+            | Self::Mvsqlite
+            | Self::Rqlite => None,
+        }
     }
 
     /// How it is called in tables.
@@ -48,6 +66,7 @@ impl Kind {
             Self::Fdb => "Verso, FoundationDB",
             Self::FdbNode => "Verso, FoundationDB, one node",
             Self::Mvsqlite => "mvSQLite, FoundationDB",
+            Self::Rqlite => "rqlite, one node",
         }
     }
 
@@ -57,7 +76,7 @@ impl Kind {
             Self::Embedded | Self::Node | Self::Nodes | Self::Store | Self::Fdb | Self::FdbNode => {
                 true
             }
-            Self::Sqlite | Self::Bare | Self::Mvsqlite => false,
+            Self::Sqlite | Self::Bare | Self::Mvsqlite | Self::Rqlite => false,
         }
     }
 
@@ -73,7 +92,9 @@ impl Kind {
     pub(crate) fn beside(self) -> Option<Self> {
         match self {
             Self::Sqlite | Self::Bare => None,
-            Self::Embedded | Self::Node | Self::Nodes | Self::Store => Some(Self::Sqlite),
+            Self::Embedded | Self::Node | Self::Nodes | Self::Store | Self::Rqlite => {
+                Some(Self::Sqlite)
+            }
             Self::Fdb | Self::FdbNode | Self::Mvsqlite => Some(Self::Bare),
         }
     }
@@ -83,6 +104,16 @@ impl Kind {
         if workload.work == Work::BulkLoad {
             // Others have limits that it does not fit into.
             return self == Self::Sqlite || self.is_ours();
+        }
+        if self == Self::Rqlite && !workload.work.is_one_statement() {
+            // Its transactions are lists of statements.
+            return false;
+        }
+        if self == Self::Bare {
+            return !matches!(
+                workload.work,
+                Work::AppendLog | Work::Orders | Work::Ycsb(_)
+            );
         }
         workload.group != Group::Many || self.in_cluster() || workload.writers <= 16
     }

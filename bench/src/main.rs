@@ -12,12 +12,17 @@ mod chart;
 mod cluster;
 mod compare;
 mod echo;
+mod growth;
+mod growth_chart;
 mod kind;
 mod library;
+mod memory;
 mod nodes;
 mod numbers;
+mod orders;
 mod process;
 mod report;
+mod rqlite;
 mod run;
 mod servers;
 mod session;
@@ -25,10 +30,12 @@ mod slow_sync;
 mod sql;
 mod steps;
 mod subjects;
+mod transaction;
 mod turns;
 mod worker;
 mod workload;
 mod workloads;
+mod ycsb;
 
 use clap::{Parser, Subcommand};
 
@@ -46,6 +53,8 @@ enum Command {
     Run(run::Args),
     /// Latency of requests through one page-store node, beside a bare tonic service
     Nodes(nodes::Args),
+    /// What work costs as a database and its history grow
+    Growth(growth::Args),
     /// What has become slower or faster between two runs
     Compare(compare::Args),
     /// A server of a benchmark: not for people
@@ -60,6 +69,7 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Nodes(args) => nodes::run(&args),
+        Command::Growth(args) => growth::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Server(args) => servers::run(&args),
         Command::Worker => worker::run(),

@@ -38,11 +38,6 @@ impl Worker {
         })
     }
 
-    /// Its process.
-    pub(crate) fn id(&self) -> u32 {
-        self.process.0.id()
-    }
-
     /// Asks, and waits for the answer.
     pub(crate) fn ask(&mut self, request: &Request) -> anyhow::Result<Reply> {
         writeln!(self.input, "{}", serde_json::to_string(request)?)?;

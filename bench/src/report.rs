@@ -49,6 +49,14 @@ pub(crate) struct Line {
     conflicts: f64,
     /// Updates that were acknowledged and are not there.
     lost: i64,
+    /// Memory of the process that works, and of all nodes.
+    #[serde(default)]
+    mebibytes: Option<f64>,
+    #[serde(default)]
+    node_mebibytes: Option<f64>,
+    /// Bytes of keys and values by which the store grew per commit.
+    #[serde(default)]
+    stored: Option<f64>,
     /// Read requests that the cluster served per commit.
     reads: Option<f64>,
     /// Bytes of keys and values that the cluster wrote per commit.
@@ -82,10 +90,24 @@ impl Line {
             conflicts: total(|turn| turn.conflicts) / operations,
             first_error: turns.iter().find_map(|turn| turn.first_error.clone()),
             lost,
+            mebibytes: median(mebibytes(turns, |turn| turn.memory)),
+            node_mebibytes: median(mebibytes(turns, |turn| turn.node_memory)),
+            stored: None,
             reads: None,
             bytes: None,
         })
     }
+
+    /// Adds by how much the store has grown in all turns.
+    pub(crate) fn store(&mut self, before: u64, after: u64, turns: &[Turn]) {
+        let done = turns.iter().flat_map(|turn| &turn.operations).sum();
+        self.stored = Some((float(after) - float(before)) / float(done));
+    }
+}
+
+fn mebibytes(turns: &[Turn], of: fn(&Turn) -> Option<u64>) -> Vec<f64> {
+    let bytes = turns.iter().filter_map(of).filter(|bytes| *bytes > 0);
+    bytes.map(|bytes| float(bytes) / 1_048_576.0).collect()
 }
 
 /// What is done in a second.
@@ -113,6 +135,22 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 fn float(value: u64) -> f64 {
     value as f64
 }
+
+/// Of each table, behind the subject and the rate; those that are empty are left out.
+const COLUMNS: [&str; 12] = [
+    "range",
+    "p50 µs",
+    "p99 µs",
+    "beside",
+    "slowest",
+    "errors",
+    "conflicts",
+    "MiB",
+    "nodes MiB",
+    "stored",
+    "reads",
+    "bytes",
+];
 
 impl Report {
     /// An empty one, about a cluster if there is one.
@@ -169,26 +207,13 @@ impl Report {
 
     /// The lines of a workload, for people.
     pub(crate) fn table(&self, workload: &Workload) -> Table {
-        let mut table = Table::new();
-        table.load_style(presets::ASCII_MARKDOWN);
         let rate = match workload.work.unit() {
             Unit::Operations => "per second",
             Unit::Pages => "pages/s",
             Unit::Rows => "rows/s",
         };
-        table.set_header([
-            workload.title,
-            rate,
-            "range",
-            "p50 µs",
-            "p99 µs",
-            "beside",
-            "slowest",
-            "errors",
-            "conflicts",
-            "reads",
-            "bytes",
-        ]);
+        let header = [workload.title, rate].into_iter().chain(COLUMNS);
+        let mut rows: Vec<Vec<String>> = vec![header.map(str::to_owned).collect()];
         let lines = || {
             self.lines
                 .iter()
@@ -196,7 +221,16 @@ impl Report {
         };
         for line in lines() {
             let base = lines().find(|base| Some(base.subject) == line.subject.beside());
-            table.add_row(row(line, base, workload));
+            rows.push(row(line, base, workload));
+        }
+        let mut table = Table::new();
+        table.load_style(presets::ASCII_MARKDOWN);
+        for (index, row) in without_empty(&rows).into_iter().enumerate() {
+            if index == 0 {
+                table.set_header(row);
+            } else {
+                table.add_row(row);
+            }
         }
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -223,6 +257,25 @@ fn describe(file: &Path) -> anyhow::Result<String> {
     ))
 }
 
+fn number(value: Option<f64>) -> String {
+    value.map(|value| format!("{value:.0}")).unwrap_or_default()
+}
+
+/// The rows without the columns that only have a header.
+fn without_empty(rows: &[Vec<String>]) -> Vec<Vec<&str>> {
+    let is_used = |column: usize| {
+        let cells = rows.iter().skip(1).filter_map(|row| row.get(column));
+        cells.into_iter().any(|cell| !cell.is_empty())
+    };
+    let used: Vec<usize> = (0..COLUMNS.len() + 2).filter(|at| is_used(*at)).collect();
+    rows.iter().map(|row| kept(row, &used)).collect()
+}
+
+fn kept<'a>(row: &'a [String], used: &[usize]) -> Vec<&'a str> {
+    let cells = used.iter().filter_map(|at| row.get(*at));
+    cells.map(String::as_str).collect()
+}
+
 fn row(line: &Line, base: Option<&Line>, workload: &Workload) -> Vec<String> {
     let only = |condition: bool, text: String| if condition { text } else { String::new() };
     let errors = format!("{:.2}", line.errors);
@@ -244,11 +297,12 @@ fn row(line: &Line, base: Option<&Line>, workload: &Workload) -> Vec<String> {
             line.conflicts > 0.0,
             format!("{:.1} %", line.conflicts * 100.0),
         ),
+        number(line.mebibytes),
+        number(line.node_mebibytes),
+        number(line.stored),
         line.reads
             .map(|reads| format!("{reads:.1}"))
             .unwrap_or_default(),
-        line.bytes
-            .map(|bytes| format!("{bytes:.0}"))
-            .unwrap_or_default(),
+        number(line.bytes),
     ]
 }

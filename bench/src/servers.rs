@@ -12,7 +12,7 @@ use verso_pagestore::StoreUrl;
 use verso_server::{Limits, Security, Server};
 
 use crate::echo::Echo;
-use crate::slow_sync;
+use crate::{memory, slow_sync};
 
 const ANY: &str = "127.0.0.1:0";
 
@@ -90,7 +90,7 @@ impl Drop for Ended {
 
 /// A server that runs. It ends with this value.
 pub(crate) struct Running {
-    _process: Ended,
+    process: Ended,
     pub(crate) url: String,
 }
 
@@ -110,10 +110,12 @@ impl Running {
         BufReader::new(output).read_line(&mut address)?;
         ensure!(!address.is_empty(), "a server did not start");
         let url = format!("http://{}", address.trim_end());
-        Ok(Self {
-            _process: process,
-            url,
-        })
+        Ok(Self { process, url })
+    }
+
+    /// Bytes of it that are in memory.
+    pub(crate) fn memory(&self) -> Option<u64> {
+        memory::resident(self.process.0.id())
     }
 
     /// Host and port.

@@ -9,6 +9,7 @@ use verso_pagestore::StoreUrl;
 use crate::bare;
 use crate::library::Loaded;
 use crate::numbers::Numbers;
+use crate::rqlite::Rqlite;
 use crate::sql::{Sql, SqlError};
 use crate::steps;
 use crate::worker::Setup;
@@ -26,6 +27,8 @@ pub(crate) enum Session {
     Verso { store: String, name: String },
     /// A database of another SQLite library.
     Library { library: PathBuf, name: String },
+    /// A node of rqlite.
+    Rqlite { url: String },
     /// Keys of a FoundationDB cluster.
     Bare { cluster: PathBuf, prefix: String },
 }
@@ -67,6 +70,7 @@ impl Session {
                 Box::new(db)
             }
             Self::Library { library, name } => Box::new(Loaded::open(library, name)?),
+            Self::Rqlite { url } => Box::new(Rqlite::new(url)),
             Self::Bare { .. } => anyhow::bail!("a bare client speaks no SQL"),
         })
     }
@@ -78,6 +82,8 @@ impl Session {
             Self::Plain { path } => path.as_mut_os_string().push(suffix),
             Self::Verso { name, .. } | Self::Library { name, .. } => name.push_str(suffix),
             Self::Bare { prefix, .. } => prefix.push_str(suffix),
+            // It has one database.
+            Self::Rqlite { .. } => {}
         }
         other
     }
@@ -109,9 +115,10 @@ impl Setup {
     pub(crate) fn open(&self, synchronous: Synchronous) -> anyhow::Result<Box<dyn Client>> {
         match &self.session {
             Session::Bare { cluster, prefix } => bare::client(cluster, prefix),
-            Session::Plain { .. } | Session::Verso { .. } | Session::Library { .. } => {
-                Ok(Box::new(steps::SqlClient::open(self, synchronous)?))
-            }
+            Session::Plain { .. }
+            | Session::Verso { .. }
+            | Session::Library { .. }
+            | Session::Rqlite { .. } => Ok(Box::new(steps::SqlClient::open(self, synchronous)?)),
         }
     }
 }

@@ -7,17 +7,19 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
+use rusqlite::{Connection, OpenFlags};
 
 use crate::kind::Kind;
 use crate::process::Worker;
+use crate::rqlite;
 use crate::servers::{Ended, Running};
 use crate::session::Session;
 use crate::worker::{Reply, Request, Setup, Turn};
-use crate::workload::Scale;
+use crate::workload::{Scale, Tables};
 use crate::workloads::Workload;
 
 /// Where the peers are.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct Peers {
     /// Cluster file of a FoundationDB cluster; what is measured there is removed afterwards
     #[arg(long, value_name = "FILE")]
@@ -28,6 +30,9 @@ pub(crate) struct Peers {
     /// mvSQLite's patched `libsqlite3.so`
     #[arg(long, value_name = "FILE", requires = "mvstore")]
     pub(crate) mvsqlite: Option<PathBuf>,
+    /// rqlite's server `rqlited`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rqlited: Option<PathBuf>,
     /// A store to measure as well; what is written there is removed afterwards
     #[arg(long, value_name = "URL")]
     pub(crate) store: Option<String>,
@@ -47,7 +52,9 @@ pub(crate) struct Subject {
     setup: Setup,
     environment: Vec<(&'static str, String)>,
     worker: Option<Worker>,
-    _servers: Vec<Running>,
+    nodes: Vec<Running>,
+    /// The file of an embedded store.
+    file: Option<PathBuf>,
     _server: Option<Ended>,
 }
 
@@ -55,6 +62,16 @@ pub(crate) struct Subject {
 const PATIENCE: Duration = Duration::from_secs(10);
 
 const DATABASE: &str = "bench.db";
+
+impl Peers {
+    /// Whether a subject can be measured.
+    pub(crate) fn has(&self, kind: Kind) -> bool {
+        (!kind.in_cluster() || self.cluster.is_some())
+            && (kind != Kind::Mvsqlite || self.mvsqlite.is_some())
+            && (kind != Kind::Store || self.store.is_some())
+            && (kind != Kind::Rqlite || self.rqlited.is_some())
+    }
+}
 
 impl Subject {
     /// Starts what it needs. `name` is one that no other run uses.
@@ -70,7 +87,8 @@ impl Subject {
         let mut server = None;
         let mut environment = Vec::new();
         let cluster = || peers.cluster.clone().context("`--cluster` is needed");
-        let file = |name: &str| format!("sqlite:{}", folder.join(name).display());
+        let file = folder.join(kind.file().unwrap_or_default());
+        let file = format!("sqlite:{}", file.display());
         let in_cluster = || -> anyhow::Result<String> {
             Ok(format!("fdb:{}?prefix={prefix}", cluster()?.display()))
         };
@@ -78,12 +96,11 @@ impl Subject {
             Kind::Sqlite => Session::Plain {
                 path: folder.join("plain.db"),
             },
-            Kind::Embedded => verso(&file("embedded.db")),
+            Kind::Embedded => verso(&file),
             Kind::Node | Kind::Nodes => {
                 let count = if kind == Kind::Node { 1 } else { 3 };
-                let store = file(&format!("nodes{count}.db"));
                 for _ in 0..count {
-                    servers.push(Running::start(Some(store.as_str()), data.sync_delay)?);
+                    servers.push(Running::start(Some(file.as_str()), data.sync_delay)?);
                 }
                 let addresses: Vec<&str> = servers.iter().map(Running::address).collect();
                 verso(&format!("http://{}", addresses.join(",")))
@@ -101,6 +118,12 @@ impl Subject {
                 servers.push(Running::start(Some(&in_cluster()?), None)?);
                 let url = servers.first().map(|one| one.url.clone());
                 verso(&url.context("it was started")?)
+            }
+            Kind::Rqlite => {
+                let program = peers.rqlited.as_ref().context("`--rqlited` is needed")?;
+                let (rqlited, url) = rqlite::start(program, folder)?;
+                server = Some(rqlited);
+                Session::Rqlite { url }
             }
             Kind::Mvsqlite => {
                 let (mvstore, url) = start_mvstore(peers, &prefix)?;
@@ -123,14 +146,20 @@ impl Subject {
             },
             environment,
             worker: None,
-            _servers: servers,
+            nodes: servers,
+            file: kind.file().map(|name| folder.join(name)),
             _server: server,
         })
     }
 
-    /// Fills its database.
-    pub(crate) fn fill(&self) -> anyhow::Result<()> {
-        self.worker()?.ask(&Request::Fill).map(drop)
+    /// Fills its database, and these tables.
+    pub(crate) fn fill(&self, tables: &[Tables]) -> anyhow::Result<()> {
+        self.ask(&Request::Fill(tables.to_vec()))
+    }
+
+    /// Lets a process of its own prepare something.
+    pub(crate) fn ask(&self, request: &Request) -> anyhow::Result<()> {
+        self.worker()?.ask(request).map(drop)
     }
 
     fn worker(&self) -> anyhow::Result<Worker> {
@@ -159,9 +188,10 @@ impl Subject {
             synchronous: workload.synchronous,
         })?;
         self.worker = Some(worker);
-        let Reply::Turn(turn) = reply else {
+        let Reply::Turn(mut turn) = reply else {
             bail!("an unexpected answer: {reply:?}");
         };
+        turn.node_memory = self.nodes.iter().map(Running::memory).sum();
         ensure!(
             turn.wrong == 0 || !self.must_be_right(),
             "{} wrong answers: {}",
@@ -188,6 +218,17 @@ impl Subject {
             "{lost} updates are lost"
         );
         Ok(lost)
+    }
+
+    /// Bytes of keys and values in its store, where that is a file of its own.
+    pub(crate) fn stored(&self) -> anyhow::Result<Option<u64>> {
+        let Some(file) = &self.file else {
+            return Ok(None);
+        };
+        let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let sum = "SELECT sum(length(key) + length(value)) FROM kv";
+        let bytes: i64 = db.query_row(sum, (), |row| row.get(0))?;
+        Ok(Some(u64::try_from(bytes)?))
     }
 
     /// Whether a wrong result is an error of the benchmark, or a figure.

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::numbers::Numbers;
 use crate::session::{Client, Session};
 use crate::sql::Failure;
-use crate::workload::{Scale, Synchronous, Work, content};
-use crate::{bare, slow_sync};
+use crate::workload::{Scale, Synchronous, Tables, Work, big, content};
+use crate::{bare, memory, orders, slow_sync, ycsb};
 
 /// Latencies are counted in nanoseconds, up to a minute, with three digits.
 const LONGEST: u64 = 60_000_000_000;
@@ -26,8 +26,12 @@ const REST: Duration = Duration::from_millis(1);
 /// What a worker is told, one line of JSON each.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// Fill the database.
-    Fill,
+    /// Fill the database, and these tables.
+    Fill(Vec<Tables>),
+    /// Add rows to `big` behind so many.
+    Grow { before: u32, rows: u32 },
+    /// Make so many small commits to `big`.
+    Age { commits: u64 },
     /// Work for so many seconds.
     Turn {
         work: Work,
@@ -57,13 +61,9 @@ pub(crate) struct Setup {
 impl Setup {
     /// That of a process which does not work with data.
     pub(crate) fn new(session: Session) -> Self {
-        let scale = Scale {
-            big_rows: 0,
-            bulk_rows: 0,
-        };
         Self {
             session,
-            scale,
+            scale: Scale::default(),
             sync_delay: None,
         }
     }
@@ -97,6 +97,9 @@ pub(crate) struct Turn {
     pub(crate) conflicts: u64,
     /// Answers that were not right.
     pub(crate) wrong: u64,
+    /// Memory of the worker and of the nodes.
+    pub(crate) memory: Option<u64>,
+    pub(crate) node_memory: Option<u64>,
 }
 
 /// What a cluster says of itself.
@@ -164,8 +167,19 @@ pub(crate) fn run() -> anyhow::Result<()> {
 impl Worker {
     fn answer(&mut self, request: Request) -> anyhow::Result<Reply> {
         match request {
-            Request::Fill => {
-                self.fill()?;
+            Request::Fill(tables) => {
+                self.fill(&tables)?;
+                Ok(Reply::Done)
+            }
+            Request::Grow { before, rows } => {
+                let mut sql = self.setup.session.sql(Synchronous::Off)?;
+                for statement in big(before, rows) {
+                    sql.run(&statement, &[])?;
+                }
+                Ok(Reply::Done)
+            }
+            Request::Age { commits } => {
+                self.age(commits)?;
                 Ok(Reply::Done)
             }
             Request::Turn {
@@ -199,7 +213,7 @@ impl Worker {
         Ok(cluster)
     }
 
-    fn fill(&self) -> anyhow::Result<()> {
+    fn fill(&self, tables: &[Tables]) -> anyhow::Result<()> {
         let Setup { session, scale, .. } = &self.setup;
         if let Session::Bare { cluster, prefix } = session {
             return bare::fill(cluster, prefix, scale.big_rows);
@@ -208,6 +222,23 @@ impl Worker {
         for statement in content(scale.big_rows) {
             sql.run(&statement, &[])
                 .with_context(|| statement.clone())?;
+        }
+        for table in tables {
+            match table {
+                Tables::Ycsb => ycsb::fill(sql.as_mut(), scale.records)?,
+                Tables::Orders => orders::fill(sql.as_mut(), scale.warehouses)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn age(&self, commits: u64) -> anyhow::Result<()> {
+        let mut client = self.setup.open(Synchronous::Off)?;
+        client.prepare(Work::UpdateBig)?;
+        let seed = std::time::SystemTime::UNIX_EPOCH.elapsed()?.subsec_nanos();
+        let mut numbers = Numbers::new(seed);
+        for _ in 0..commits {
+            client.operate(Work::UpdateBig, 0, &mut numbers)?;
         }
         Ok(())
     }
@@ -389,5 +420,7 @@ fn summary(done: &[Done], seconds: f64) -> anyhow::Result<Turn> {
         first_error,
         conflicts: done.iter().map(|one| one.conflicts).sum(),
         wrong: done.iter().map(|one| one.wrong).sum(),
+        memory: memory::resident(std::process::id()),
+        node_memory: None,
     })
 }

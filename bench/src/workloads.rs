@@ -1,6 +1,7 @@
 //! The list of workloads.
 
 use crate::workload::{Group, Synchronous, Work};
+use crate::ycsb::Mix;
 
 /// A workload.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +15,17 @@ pub(crate) struct Workload {
     /// How many connections work at once, each in a thread of its own.
     pub(crate) writers: usize,
     pub(crate) synchronous: Synchronous,
+}
+
+impl Workload {
+    /// Whether a quick run has it: every kind of work once.
+    pub(crate) fn is_quick(&self) -> bool {
+        match self.group {
+            Group::Reads | Group::Writes => true,
+            Group::Many => self.writers <= 16,
+            Group::Ycsb => self.writers == 4,
+        }
+    }
 }
 
 const fn workload(
@@ -43,6 +55,10 @@ const fn write(name: &'static str, title: &'static str, work: Work) -> Workload 
 
 const fn many(name: &'static str, title: &'static str, work: Work, writers: usize) -> Workload {
     workload(name, title, Group::Many, work, writers)
+}
+
+const fn ycsb(name: &'static str, title: &'static str, mix: Mix, clients: usize) -> Workload {
+    workload(name, title, Group::Ycsb, Work::Ycsb(mix), clients)
 }
 
 /// All of them.
@@ -102,4 +118,113 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         Work::Immediate,
         16,
     ),
+    many(
+        "append-log",
+        "autocommit INSERT at the end of one table, 16 writers",
+        Work::AppendLog,
+        16,
+    ),
+    many(
+        "orders",
+        "order entry after TPC-C, 16 clients",
+        Work::Orders,
+        16,
+    ),
+    ycsb("ycsb-a-1", "YCSB A, half updates, 1 client", Mix::A, 1),
+    ycsb("ycsb-a-4", "YCSB A, half updates, 4 clients", Mix::A, 4),
+    ycsb("ycsb-a-16", "YCSB A, half updates, 16 clients", Mix::A, 16),
+    ycsb("ycsb-a-64", "YCSB A, half updates, 64 clients", Mix::A, 64),
+    ycsb("ycsb-b-1", "YCSB B, 5 % updates, 1 client", Mix::B, 1),
+    ycsb("ycsb-b-4", "YCSB B, 5 % updates, 4 clients", Mix::B, 4),
+    ycsb("ycsb-b-16", "YCSB B, 5 % updates, 16 clients", Mix::B, 16),
+    ycsb("ycsb-b-64", "YCSB B, 5 % updates, 64 clients", Mix::B, 64),
+    ycsb("ycsb-c-1", "YCSB C, reads, 1 client", Mix::C, 1),
+    ycsb("ycsb-c-4", "YCSB C, reads, 4 clients", Mix::C, 4),
+    ycsb("ycsb-c-16", "YCSB C, reads, 16 clients", Mix::C, 16),
+    ycsb("ycsb-c-64", "YCSB C, reads, 64 clients", Mix::C, 64),
+    ycsb(
+        "ycsb-d-1",
+        "YCSB D, 5 % inserts, reads of what is new, 1 client",
+        Mix::D,
+        1,
+    ),
+    ycsb(
+        "ycsb-d-4",
+        "YCSB D, 5 % inserts, reads of what is new, 4 clients",
+        Mix::D,
+        4,
+    ),
+    ycsb(
+        "ycsb-d-16",
+        "YCSB D, 5 % inserts, reads of what is new, 16 clients",
+        Mix::D,
+        16,
+    ),
+    ycsb(
+        "ycsb-d-64",
+        "YCSB D, 5 % inserts, reads of what is new, 64 clients",
+        Mix::D,
+        64,
+    ),
+    ycsb(
+        "ycsb-e-1",
+        "YCSB E, 5 % inserts, short scans, 1 client",
+        Mix::E,
+        1,
+    ),
+    ycsb(
+        "ycsb-e-4",
+        "YCSB E, 5 % inserts, short scans, 4 clients",
+        Mix::E,
+        4,
+    ),
+    ycsb(
+        "ycsb-e-16",
+        "YCSB E, 5 % inserts, short scans, 16 clients",
+        Mix::E,
+        16,
+    ),
+    ycsb(
+        "ycsb-e-64",
+        "YCSB E, 5 % inserts, short scans, 64 clients",
+        Mix::E,
+        64,
+    ),
+    ycsb(
+        "ycsb-f-1",
+        "YCSB F, half read-modify-write, 1 client",
+        Mix::F,
+        1,
+    ),
+    ycsb(
+        "ycsb-f-4",
+        "YCSB F, half read-modify-write, 4 clients",
+        Mix::F,
+        4,
+    ),
+    ycsb(
+        "ycsb-f-16",
+        "YCSB F, half read-modify-write, 16 clients",
+        Mix::F,
+        16,
+    ),
+    ycsb(
+        "ycsb-f-64",
+        "YCSB F, half read-modify-write, 64 clients",
+        Mix::F,
+        64,
+    ),
 ];
+
+/// Those that a name on the command line stands for: one, or all that begin with it.
+pub(crate) fn named(name: &str) -> Vec<&'static Workload> {
+    let exact: Vec<_> = WORKLOADS.iter().filter(|one| one.name == name).collect();
+    if !exact.is_empty() {
+        return exact;
+    }
+    let begins = |one: &&Workload| {
+        let rest = one.name.strip_prefix(name);
+        rest.is_some_and(|rest| rest.starts_with('-'))
+    };
+    WORKLOADS.iter().filter(begins).collect()
+}
