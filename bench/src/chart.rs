@@ -27,16 +27,18 @@ pub(crate) const COLORS: [RGBColor; 6] = [
 
 const WIDTH: i32 = 860;
 /// Where bars may be; left of it are names, right of it figures.
-const LEFT: i32 = 150;
-const RIGHT: i32 = 800;
-const BAR: i32 = 14;
+const LEFT: i32 = 190;
+const RIGHT: i32 = 810;
+/// Room for figures between names and the axis.
+const NAMES: i32 = 48;
+const BAR: i32 = 16;
 const GAP: i32 = 12;
 const HEAD: i32 = 56;
 const FOOT: i32 = 30;
 
 /// The ratios that the axis goes to, and those that it names.
-const RANGE: (f64, f64) = (0.01, 100.0);
-const TICKS: [f64; 5] = [0.01, 0.1, 1.0, 10.0, 100.0];
+const RANGE: (f64, f64) = (0.001, 10.0);
+const TICKS: [f64; 5] = [0.001, 0.01, 0.1, 1.0, 10.0];
 
 /// The bars of a workload.
 struct Bars {
@@ -89,13 +91,13 @@ fn draw(file: &Path, title: &str, bars: &[Bars]) -> anyhow::Result<()> {
     let height = HEAD + body + FOOT;
     let area = SVGBackend::new(file, (u32::try_from(WIDTH)?, u32::try_from(height)?));
     let area = area.into_drawing_area();
-    text(&area, title, (LEFT, 6), 15, HPos::Left)?;
+    text(&area, title, (LEFT, 4), 18, HPos::Left)?;
     legend(&area, &kinds(bars))?;
     axis(&area, HEAD, HEAD + body)?;
     let mut top = HEAD + GAP / 2;
     for one in bars {
         let middle = top + i32::try_from(one.ratios.len())? * BAR / 2 - 7;
-        text(&area, one.workload, (LEFT - 10, middle), 13, HPos::Right)?;
+        text(&area, one.workload, (LEFT - NAMES, middle), 15, HPos::Right)?;
         for (kind, ratio) in &one.ratios {
             bar(&area, top, *kind, *ratio, bars)?;
             top += BAR;
@@ -141,7 +143,8 @@ fn bar(area: &Area<'_>, top: i32, kind: Kind, ratio: f64, bars: &[Bars]) -> anyh
     } else {
         (end + 4, HPos::Left)
     };
-    text(area, &format!("{ratio:.2}"), (at, top), 11, side)
+    let digits = if ratio < 0.1 { 3 } else { 2 };
+    text(area, &format!("{ratio:.digits$}"), (at, top), 14, side)
 }
 
 fn axis(area: &Area<'_>, top: i32, bottom: i32) -> anyhow::Result<()> {
@@ -171,7 +174,7 @@ fn legend(area: &Area<'_>, kinds: &[Kind]) -> anyhow::Result<()> {
         let corners = [(left, 31), (left + 10, 41)];
         area.draw(&Rectangle::new(corners, color.filled()))
             .map_err(failed)?;
-        text(area, kind.title(), (left + 15, 29), 12, HPos::Left)?;
+        text(area, kind.title(), (left + 15, 29), 15, HPos::Left)?;
         left += 30 + 7 * i32::try_from(kind.title().len())?;
     }
     Ok(())

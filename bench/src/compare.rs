@@ -46,8 +46,12 @@ impl<'a> Pair<'a> {
         }
     }
 
-    /// Whether even the best of the new turns is behind the worst of the old ones.
+    /// Whether even the best of the new turns is behind the worst of the old ones. What others
+    /// are compared with only tells how fast the machine was.
     fn is_slower(&self) -> bool {
+        if self.new.subject.beside().is_none() {
+            return false;
+        }
         let highest = self.new.range.1 / self.new.per_second;
         let lowest = self.old.range.0 / self.old.per_second;
         self.change * highest < lowest
@@ -55,6 +59,9 @@ impl<'a> Pair<'a> {
 
     /// Whether even the worst of the new turns is ahead of the best of the old ones.
     fn is_faster(&self) -> bool {
+        if self.new.subject.beside().is_none() {
+            return false;
+        }
         let lowest = self.new.range.0 / self.new.per_second;
         let highest = self.old.range.1 / self.old.per_second;
         self.change * lowest > highest

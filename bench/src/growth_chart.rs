@@ -31,16 +31,30 @@ pub(crate) fn write(points: &[Point], folder: &Path) -> anyhow::Result<Vec<PathB
     Ok(files)
 }
 
+/// Room for the legend above the lines.
+const ABOVE: f64 = 50.0;
+
 /// The range of values, with room around it.
-fn range(values: impl Iterator<Item = f64> + Clone) -> Range<f64> {
+fn range(values: impl Iterator<Item = f64> + Clone, above: f64) -> Range<f64> {
     let least = values.clone().fold(f64::INFINITY, f64::min);
     let most = values.fold(f64::MIN_POSITIVE, f64::max);
-    least * 0.8..most * 1.25
+    least * 0.8..most * above
 }
 
 #[expect(clippy::cast_precision_loss, reason = "it is drawn")]
 fn place(point: &Point) -> (f64, f64) {
     (point.size as f64, point.p50_micros)
+}
+
+/// A number with the prefix of its unit.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "plotters wants it so")]
+fn short(value: &f64) -> String {
+    let prefixes = [(1e9, "G"), (1e6, "M"), (1e3, "k")];
+    let found = prefixes.iter().find(|(least, _)| value >= least);
+    found.map_or_else(
+        || format!("{value}"),
+        |(least, prefix)| format!("{}{prefix}", value / least),
+    )
 }
 
 fn draw(file: &Path, title: &str, points: &[&Point]) -> anyhow::Result<()> {
@@ -52,17 +66,19 @@ fn draw(file: &Path, title: &str, points: &[&Point]) -> anyhow::Result<()> {
         .x_label_area_size(44)
         .y_label_area_size(64)
         .build_cartesian_2d(
-            range(places.clone().map(|place| place.0)).log_scale(),
-            range(places.map(|place| place.1)).log_scale(),
+            range(places.clone().map(|place| place.0), 1.25).log_scale(),
+            range(places.map(|place| place.1), ABOVE).log_scale(),
         )
         .map_err(failed)?;
-    let font = ("sans-serif", 12).into_font().color(&INK);
+    let font = ("sans-serif", 15).into_font().color(&INK);
     chart
         .configure_mesh()
         .axis_style(INK)
         .bold_line_style(INK.mix(0.3))
         .light_line_style(TRANSPARENT)
         .label_style(font.clone())
+        .x_label_formatter(&short)
+        .y_label_formatter(&short)
         .x_desc(title)
         .y_desc("p50, microseconds")
         .draw()
