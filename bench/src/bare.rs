@@ -11,9 +11,9 @@ use futures::executor::block_on;
 use serde_json::Value;
 
 use crate::numbers::Numbers;
+use crate::protocol::Status;
 use crate::session::Client;
 use crate::sql::{Failure, SqlError};
-use crate::worker::Status;
 use crate::workload::{SMALL_ROWS, Work};
 
 /// Bytes of a page.

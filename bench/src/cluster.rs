@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::bail;
 
 use crate::process::Worker;
+use crate::protocol::{Reply, Request, Setup, Status};
 use crate::session::Session;
-use crate::worker::{Reply, Request, Setup, Status};
 
 fn ask(cluster: &Path, request: &Request) -> anyhow::Result<Reply> {
     let setup = Setup::new(Session::Bare {

@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use crate::growth_chart;
 use crate::kind::Kind;
+use crate::protocol::Request;
 use crate::subjects::{Data, Peers, Subject};
-use crate::worker::Request;
 use crate::workload::{Group, Scale, Synchronous, Work};
 use crate::workloads::Workload;
 

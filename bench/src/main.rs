@@ -21,6 +21,7 @@ mod nodes;
 mod numbers;
 mod orders;
 mod process;
+mod protocol;
 mod report;
 mod rqlite;
 mod run;

@@ -5,8 +5,8 @@ use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context as _, bail};
 
+use crate::protocol::{Reply, Request, Setup};
 use crate::servers::Ended;
-use crate::worker::{Reply, Request, Setup};
 
 /// A process that works. It ends with this value.
 pub(crate) struct Worker {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster;
 use crate::kind::Kind;
-use crate::worker::{Status, Turn};
+use crate::protocol::{Status, Turn};
 use crate::workload::Unit;
 use crate::workloads::Workload;
 

@@ -10,10 +10,10 @@ use clap::ValueEnum as _;
 use crate::chart;
 use crate::cluster::{self, Cleaning};
 use crate::kind::Kind;
+use crate::protocol::Turn;
 use crate::report::{Line, Report};
 use crate::servers;
 use crate::subjects::{Data, Peers, Subject};
-use crate::worker::Turn;
 use crate::workload::Scale;
 use crate::workloads::{self, WORKLOADS, Workload};
 

@@ -9,10 +9,10 @@ use verso_pagestore::StoreUrl;
 use crate::bare;
 use crate::library::Loaded;
 use crate::numbers::Numbers;
+use crate::protocol::Setup;
 use crate::rqlite::Rqlite;
 use crate::sql::{Sql, SqlError};
 use crate::steps;
-use crate::worker::Setup;
 use crate::workload::{Synchronous, Work};
 
 /// Databases that a store is asked for at once.

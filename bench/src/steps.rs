@@ -3,10 +3,10 @@
 use crate::bulk::BulkLoad;
 use crate::numbers::Numbers;
 use crate::orders::{self, Orders};
+use crate::protocol::Setup;
 use crate::session::{Client, Session};
 use crate::sql::{Sql, SqlError};
 use crate::transaction::Transaction;
-use crate::worker::Setup;
 use crate::workload::{OWN_ROWS, SMALL_ROWS, Scale, Synchronous, Work};
 use crate::ycsb::{self, Ycsb};
 

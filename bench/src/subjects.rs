@@ -11,10 +11,10 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::kind::Kind;
 use crate::process::Worker;
+use crate::protocol::{Reply, Request, Setup, Turn};
 use crate::rqlite;
 use crate::servers::{Ended, Running};
 use crate::session::Session;
-use crate::worker::{Reply, Request, Setup, Turn};
 use crate::workload::{Scale, Tables};
 use crate::workloads::Workload;
 
