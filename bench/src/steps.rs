@@ -8,7 +8,7 @@ use crate::session::{Client, Session};
 use crate::sql::{Sql, SqlError};
 use crate::transaction::Transaction;
 use crate::workload::{OWN_ROWS, SMALL_ROWS, Scale, Synchronous, Work};
-use crate::ycsb::{self, Ycsb};
+use crate::ycsb::{self, Mix, Ycsb};
 
 /// Steps between the rows of `big` that are read one after the other: a prime, so that no row
 /// comes twice and none is beside the one before.
@@ -169,10 +169,10 @@ impl SqlClient {
         }
     }
 
-    fn prepare_ycsb(&mut self) -> Result<(), SqlError> {
+    fn prepare_ycsb(&mut self, mix: Mix) -> Result<(), SqlError> {
         if self.ycsb.is_none() {
-            let rows = self.number("SELECT count(*) FROM usertable")?;
-            self.ycsb = Some(Ycsb::new(self.scale.records, rows)?);
+            ycsb::prepare(self.sql.as_mut(), mix)?;
+            self.ycsb = Some(Ycsb::new(self.scale.records)?);
         }
         Ok(())
     }
@@ -257,7 +257,7 @@ impl Client for SqlClient {
             | Work::Immediate
             | Work::AppendLog
             | Work::Orders => self.number("SELECT count(*) FROM counter").map(drop),
-            Work::Ycsb(_) => self.prepare_ycsb(),
+            Work::Ycsb(mix) => self.prepare_ycsb(mix),
             Work::BulkLoad => {
                 let bulk = BulkLoad::prepare(&self.session, self.synchronous)?;
                 self.bulk = Some(bulk);
