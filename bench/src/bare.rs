@@ -11,9 +11,9 @@ use futures::executor::block_on;
 use serde_json::Value;
 
 use crate::numbers::Numbers;
+use crate::protocol::Status;
 use crate::session::Client;
-use crate::sql::SqlError;
-use crate::worker::Status;
+use crate::sql::{Failure, SqlError};
 use crate::workload::{SMALL_ROWS, Work};
 
 /// Bytes of a page.
@@ -49,7 +49,11 @@ struct Bare {
 impl From<FdbError> for SqlError {
     fn from(error: FdbError) -> Self {
         Self {
-            busy: error.is_retryable(),
+            failure: if error.is_retryable() {
+                Failure::Busy
+            } else {
+                Failure::Other
+            },
             message: format!("{} ({})", error.message(), error.code()),
         }
     }
@@ -100,10 +104,8 @@ impl Bare {
     fn get(&self, key: &[u8]) -> Done<Vec<u8>> {
         let transaction = self.database.create_trx()?;
         let value = block_on(transaction.get(key, true))?;
-        value.map(|value| value.to_vec()).ok_or_else(|| SqlError {
-            busy: false,
-            message: "a key is missing".to_owned(),
-        })
+        let missing = || SqlError::wrong("a key is missing".to_owned());
+        value.map(|value| value.to_vec()).ok_or_else(missing)
     }
 
     /// Reads what a transaction must know, and writes what a commit must.
@@ -189,13 +191,28 @@ impl Client for Bare {
             Work::Scan | Work::ScanCold => self.scan(),
             Work::Update | Work::Insert => self.commit(writer, numbers),
             Work::SameRow | Work::Immediate => self.count(),
+            Work::BulkLoad
+            | Work::AppendLog
+            | Work::Orders
+            | Work::Ycsb(_)
+            | Work::SelectBig
+            | Work::UpdateBig => Err(SqlError::wrong(
+                "a bare client has nothing like it".to_owned(),
+            )),
         }
     }
 
-    fn counted(&mut self, _row: i64) -> Done<i64> {
+    fn counted(&mut self, work: Work, _writers: usize) -> Done<Option<i64>> {
+        if !matches!(work, Work::SameRow | Work::Immediate) {
+            return Ok(None);
+        }
         let transaction = self.database.create_trx()?;
         let value = block_on(transaction.get(&self.key(b'c', 1), true))?;
-        Ok(counter(value.as_deref()))
+        Ok(Some(counter(value.as_deref())))
+    }
+
+    fn check(&mut self, _work: Work) -> Done<()> {
+        Ok(())
     }
 
     fn prepare(&mut self, work: Work) -> Done<()> {

@@ -4,16 +4,16 @@ use std::path::Path;
 
 use anyhow::bail;
 
+use crate::process::Worker;
+use crate::protocol::{Reply, Request, Setup, Status};
 use crate::session::Session;
-use crate::subjects::Worker;
-use crate::worker::{Reply, Request, Status};
 
 fn ask(cluster: &Path, request: &Request) -> anyhow::Result<Reply> {
-    let session = Session::Bare {
+    let setup = Setup::new(Session::Bare {
         cluster: cluster.to_owned(),
         prefix: String::new(),
-    };
-    Worker::start(&session, &[])?.ask(request)
+    });
+    Worker::start(&setup, &[])?.ask(request)
 }
 
 /// What the cluster says of itself.

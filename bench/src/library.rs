@@ -7,13 +7,12 @@ use std::ptr;
 
 use libloading::Library;
 
-use crate::sql::{Sql, SqlError};
+use crate::sql::{Failure, Sql, SqlError};
 
 type Database = *mut c_void;
 type Statement = *mut c_void;
 
 const OK: c_int = 0;
-const BUSY: c_int = 5;
 const ROW: c_int = 100;
 const DONE: c_int = 101;
 const INTEGER: c_int = 1;
@@ -111,7 +110,7 @@ impl Loaded {
         // SAFETY: the database is open or null, and the text is copied before anything else runs.
         let message = unsafe { CStr::from_ptr((self.functions.errmsg)(self.database)) };
         Err(SqlError {
-            busy: code & 0xff == BUSY,
+            failure: Failure::of(code),
             message: format!("{} ({code})", message.to_string_lossy()),
         })
     }
@@ -121,7 +120,7 @@ impl Loaded {
             return Ok(*statement);
         }
         let text = CString::new(sql).map_err(|error| SqlError {
-            busy: false,
+            failure: Failure::Other,
             message: error.to_string(),
         })?;
         let mut statement = ptr::null_mut();

@@ -7,23 +7,38 @@ mod bare;
 #[cfg(not(feature = "foundationdb"))]
 #[path = "no_bare.rs"]
 mod bare;
+mod bulk;
+mod chart;
 mod cluster;
+mod compare;
 mod echo;
+mod growth;
+mod growth_chart;
+mod kind;
 mod library;
+mod memory;
 mod nodes;
 mod numbers;
+mod orders;
+mod process;
+mod protocol;
 mod records;
 mod report;
+mod rqlite;
 mod run;
 mod runs;
 mod servers;
 mod session;
+mod slow_sync;
 mod sql;
 mod steps;
 mod subjects;
+mod transaction;
 mod turns;
 mod worker;
 mod workload;
+mod workloads;
+mod ycsb;
 
 use clap::{Parser, Subcommand};
 
@@ -43,6 +58,10 @@ enum Command {
     Nodes(nodes::Args),
     /// What pages cost as records, stored in several ways
     Records(records::Args),
+    /// What work costs as a database and its history grow
+    Growth(growth::Args),
+    /// What has become slower or faster between two runs
+    Compare(compare::Args),
     /// A server of a benchmark: not for people
     #[command(hide = true)]
     Server(servers::Args),
@@ -56,6 +75,8 @@ fn main() -> anyhow::Result<()> {
         Command::Run(args) => run::run(&args),
         Command::Nodes(args) => nodes::run(&args),
         Command::Records(args) => records::run(&args),
+        Command::Growth(args) => growth::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Server(args) => servers::run(&args),
         Command::Worker => worker::run(),
     }

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::bail;
 
+use crate::protocol::Status;
 use crate::session::Client;
-use crate::worker::Status;
 
 const MISSING: &str = "build with `--features foundationdb` for `--cluster`";
 

@@ -66,7 +66,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let path = folder.path().join("store.db");
     fill(&path)?;
     let store = format!("sqlite:{}", path.display());
-    let (node, bare) = (Running::start(Some(&store))?, Running::start(None)?);
+    let (node, bare) = (
+        Running::start(Some(&store), None)?,
+        Running::start(None, None)?,
+    );
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

@@ -7,17 +7,21 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use clap::ValueEnum as _;
 
+use crate::chart;
 use crate::cluster::{self, Cleaning};
+use crate::kind::Kind;
+use crate::protocol::Turn;
 use crate::report::{Line, Report};
-use crate::subjects::{Kind, Peers, Subject};
-use crate::worker::Turn;
-use crate::workload::{WORKLOADS, Workload};
+use crate::servers;
+use crate::subjects::{Data, Peers, Subject};
+use crate::workload::Scale;
+use crate::workloads::{self, WORKLOADS, Workload};
 
 /// What is measured, and for how long.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Workloads; all without any
-    #[arg(value_parser = clap::builder::PossibleValuesParser::new(WORKLOADS.iter().map(|one| one.name)))]
+    /// Workloads, or what their names begin with; all without any
+    #[arg(value_name = "NAME")]
     names: Vec<String>,
     /// Who is measured; without it all that can be
     #[arg(long, value_delimiter = ',')]
@@ -33,6 +37,18 @@ pub(crate) struct Args {
     /// Rows of almost a page each that scans read
     #[arg(long, default_value = "20000")]
     big_rows: u32,
+    /// Rows of a bulk load
+    #[arg(long, default_value = "1000000")]
+    bulk_rows: u32,
+    /// Rows of YCSB's table, of a thousand bytes each
+    #[arg(long, default_value = "100000")]
+    records: u32,
+    /// Warehouses of the order entry, of about 4 MB each
+    #[arg(long, default_value = "4")]
+    warehouses: u32,
+    /// How much longer a sync of a file takes, such as 2ms: below SQLite and embedded stores alike
+    #[arg(long, value_name = "TIME", value_parser = servers::duration)]
+    sync_delay: Option<Duration>,
     /// Short turns and little data: to see that it works
     #[arg(long)]
     quick: bool,
@@ -49,11 +65,22 @@ const COUNTED: f64 = 5.0;
 
 /// Runs the benchmark.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let (rounds, seconds, big_rows) = if args.quick {
-        (2, 0.1, 500)
+    let (rounds, seconds) = if args.quick {
+        (2, 0.1)
     } else {
-        (args.rounds, args.seconds, args.big_rows)
+        (args.rounds, args.seconds)
     };
+    let data = Data {
+        scale: args.scale(),
+        sync_delay: args.sync_delay,
+    };
+    let workloads = args.workloads()?;
+    let mut tables = Vec::new();
+    for needed in workloads.iter().filter_map(|one| one.work.tables()) {
+        if !tables.contains(&needed) {
+            tables.push(needed);
+        }
+    }
     let folder = tempfile::tempdir()?;
     // Nobody else's keys begin with it.
     let name = format!("verso-bench-{}", std::process::id());
@@ -62,20 +89,17 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         cluster,
         text: &name,
     };
-    let mut report = Report::new(cluster)?;
+    let mut report = Report::new(cluster, args.sync_delay)?;
     let mut subjects = Vec::new();
     for kind in kinds(args)? {
         eprintln!("filling: {}", kind.title());
-        let subject = Subject::start(kind, folder.path(), &args.peers, &name)?;
+        let subject = Subject::start(kind, folder.path(), &args.peers, &data, &name)?;
         subject
-            .fill(big_rows)
+            .fill(&tables)
             .with_context(|| format!("{} could not be filled", kind.title()))?;
         subjects.push(subject);
     }
-    let wanted = |workload: &&Workload| {
-        args.names.is_empty() || args.names.iter().any(|name| name == workload.name)
-    };
-    for workload in WORKLOADS.iter().filter(wanted) {
+    for workload in workloads {
         eprintln!("measuring: {}", workload.title);
         let lines = measure(workload, &mut subjects, rounds, seconds)?;
         report.add(lines);
@@ -89,14 +113,55 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     let file = report.write(&args.results)?;
     println!("results: {}", file.display());
+    for chart in chart::write(&report, &args.results)? {
+        println!("chart: {}", chart.display());
+    }
     Ok(())
 }
 
+impl Args {
+    fn workloads(&self) -> anyhow::Result<Vec<&'static Workload>> {
+        if self.names.is_empty() {
+            let wanted = |one: &&Workload| !self.quick || one.is_quick();
+            return Ok(WORKLOADS.iter().filter(wanted).collect());
+        }
+        let mut found = Vec::new();
+        for name in &self.names {
+            let named = workloads::named(name);
+            ensure!(
+                !named.is_empty(),
+                "there is no workload {name}; there are {}",
+                WORKLOADS
+                    .iter()
+                    .map(|one| one.name)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            );
+            found.extend(named);
+        }
+        Ok(found)
+    }
+
+    fn scale(&self) -> Scale {
+        if self.quick {
+            return Scale {
+                big_rows: 500,
+                bulk_rows: 10_000,
+                records: 1000,
+                warehouses: 1,
+            };
+        }
+        Scale {
+            big_rows: self.big_rows,
+            bulk_rows: self.bulk_rows,
+            records: self.records,
+            warehouses: self.warehouses,
+        }
+    }
+}
+
 fn kinds(args: &Args) -> anyhow::Result<Vec<Kind>> {
-    let can = |kind: &Kind| {
-        (!kind.in_cluster() || args.peers.cluster.is_some())
-            && (*kind != Kind::Mvsqlite || args.peers.mvsqlite.is_some())
-    };
+    let can = |kind: &Kind| args.peers.has(*kind);
     let all = Kind::value_variants().iter().copied();
     if args.on.is_empty() {
         return Ok(all.filter(can).collect());
@@ -104,7 +169,7 @@ fn kinds(args: &Args) -> anyhow::Result<Vec<Kind>> {
     for kind in &args.on {
         ensure!(
             can(kind),
-            "{} needs `--cluster`, and mvSQLite `--mvstore` and `--mvsqlite`",
+            "{} needs to be told where it is: see `--help`",
             kind.title()
         );
     }
@@ -121,6 +186,7 @@ fn measure(
     for subject in &mut *subjects {
         subject.rest();
     }
+    let before = stored(workload, subjects)?;
     // The first round warms connections and caches, and does not count.
     for round in 0..=rounds {
         for (subject, turns) in subjects.iter_mut().zip(&mut turns) {
@@ -130,16 +196,37 @@ fn measure(
             let turn = subject
                 .turn(workload, seconds)
                 .with_context(|| format!("{}: {}", subject.kind.title(), workload.title))?;
-            if round > 0 {
-                turns.push(turn);
-            }
+            turns.push(turn);
         }
     }
-    let lines = subjects
-        .iter()
-        .zip(turns)
-        .filter_map(|(subject, turns)| Line::of(subject.kind, workload, &turns));
-    Ok(lines.collect())
+    let after = stored(workload, subjects)?;
+    let mut lines = Vec::new();
+    let growth = before.into_iter().zip(after);
+    for ((subject, turns), stored) in subjects.iter_mut().zip(turns).zip(growth) {
+        let context = format!("{}: {}", subject.kind.title(), workload.title);
+        let lost = subject.lost(workload).context(context)?;
+        let mut line = Line::of(subject.kind, workload, counted(workload, &turns), lost);
+        if let (Some(line), (Some(before), Some(after))) = (&mut line, stored) {
+            line.store(before, after, &turns);
+        }
+        lines.extend(line);
+    }
+    Ok(lines)
+}
+
+/// The turns without the first one, which warms.
+fn counted<'a>(workload: &Workload, turns: &'a [Turn]) -> &'a [Turn] {
+    let skipped = usize::from(!workload.work.is_cold());
+    turns.get(skipped..).unwrap_or_default()
+}
+
+/// What the stores of all subjects hold, if the workload adds something to it.
+fn stored(workload: &Workload, subjects: &[Subject]) -> anyhow::Result<Vec<Option<u64>>> {
+    let stored = |subject: &Subject| {
+        let wanted = workload.work.commits() && subject.kind.takes(workload);
+        if wanted { subject.stored() } else { Ok(None) }
+    };
+    subjects.iter().map(stored).collect()
 }
 
 /// Counts what one commit makes the cluster read and write, by the cluster's own counters.

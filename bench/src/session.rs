@@ -4,23 +4,31 @@ use std::path::PathBuf;
 
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
+use verso_pagestore::StoreUrl;
 
 use crate::bare;
 use crate::library::Loaded;
 use crate::numbers::Numbers;
+use crate::protocol::Setup;
+use crate::rqlite::Rqlite;
 use crate::sql::{Sql, SqlError};
 use crate::steps;
-use crate::workload::Work;
+use crate::workload::{Synchronous, Work};
+
+/// Databases that a store is asked for at once.
+const LISTED: usize = 1000;
 
 /// A database, and the client it is reached by.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Session {
     /// A file of SQLite itself, in WAL mode.
     Plain { path: PathBuf },
-    /// A database of Verso.
-    Verso { uri: String },
+    /// A database of Verso, in the store of a URL.
+    Verso { store: String, name: String },
     /// A database of another SQLite library.
     Library { library: PathBuf, name: String },
+    /// A node of rqlite.
+    Rqlite { url: String },
     /// Keys of a FoundationDB cluster.
     Bare { cluster: PathBuf, prefix: String },
 }
@@ -35,40 +43,82 @@ pub(crate) trait Client: Send {
         numbers: &mut Numbers,
     ) -> Result<u64, SqlError>;
 
-    /// What the row of `counter` says that the operation counts in.
-    fn counted(&mut self, row: i64) -> Result<i64, SqlError>;
+    /// How much of the work there is in the database; `None` if nothing is counted.
+    fn counted(&mut self, work: Work, writers: usize) -> Result<Option<i64>, SqlError>;
 
-    /// Gets ready for an operation that is measured, so that no more than it is.
+    /// Gets ready for a turn, so that no more than the work is measured.
     fn prepare(&mut self, work: Work) -> Result<(), SqlError>;
+
+    /// Sees after the turns whether the database is as the work must have left it.
+    fn check(&mut self, work: Work) -> Result<(), SqlError>;
 }
 
 impl Session {
     /// Opens a connection, with the `synchronous` that it is to have where there is a choice.
-    pub(crate) fn sql(&self, synchronous: &str) -> anyhow::Result<Box<dyn Sql>> {
+    pub(crate) fn sql(&self, synchronous: Synchronous) -> anyhow::Result<Box<dyn Sql>> {
         Ok(match self {
             Self::Plain { path } => {
                 let db = Connection::open(path)?;
                 db.pragma_update(None, "journal_mode", "WAL")?;
-                db.pragma_update(None, "synchronous", synchronous)?;
+                db.pragma_update(None, "synchronous", synchronous.name())?;
                 Box::new(db)
             }
-            Self::Verso { uri } => {
-                let db = Connection::open(uri)?;
-                db.pragma_update(None, "synchronous", synchronous)?;
+            Self::Verso { store, name } => {
+                let store = store.replace('?', "%3F").replace('&', "%26");
+                let db = Connection::open(format!("file:{name}?vfs=verso&store={store}"))?;
+                db.pragma_update(None, "synchronous", synchronous.name())?;
                 Box::new(db)
             }
             Self::Library { library, name } => Box::new(Loaded::open(library, name)?),
+            Self::Rqlite { url } => Box::new(Rqlite::new(url)),
             Self::Bare { .. } => anyhow::bail!("a bare client speaks no SQL"),
         })
     }
 
-    /// Opens a client.
-    pub(crate) fn open(&self, synchronous: &str) -> anyhow::Result<Box<dyn Client>> {
-        match self {
-            Self::Bare { cluster, prefix } => bare::client(cluster, prefix),
-            Self::Plain { .. } | Self::Verso { .. } | Self::Library { .. } => {
-                Ok(Box::new(steps::SqlClient::new(self.sql(synchronous)?)))
+    /// Another database beside this one.
+    pub(crate) fn sibling(&self, suffix: &str) -> Self {
+        let mut other = self.clone();
+        match &mut other {
+            Self::Plain { path } => path.as_mut_os_string().push(suffix),
+            Self::Verso { name, .. } | Self::Library { name, .. } => name.push_str(suffix),
+            Self::Bare { prefix, .. } => prefix.push_str(suffix),
+            // It has one database.
+            Self::Rqlite { .. } => {}
+        }
+        other
+    }
+
+    /// Removes the database from its store, and those beside it.
+    pub(crate) fn remove(&self) -> anyhow::Result<()> {
+        let Self::Verso { store, name } = self else {
+            anyhow::bail!("only databases of Verso are removed");
+        };
+        let store = verso_open::open(&StoreUrl::parse(store)?)?;
+        let mut after = None;
+        loop {
+            let part = store.list(after.as_ref(), LISTED)?;
+            for entry in &part {
+                if entry.name.as_str().starts_with(name.as_str()) {
+                    store.remove(&entry.name)?;
+                }
             }
+            match part.into_iter().next_back() {
+                Some(last) => after = Some(last.name),
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
+impl Setup {
+    /// Opens a client.
+    pub(crate) fn open(&self, synchronous: Synchronous) -> anyhow::Result<Box<dyn Client>> {
+        match &self.session {
+            Session::Bare { cluster, prefix } => bare::client(cluster, prefix),
+            Session::Plain { .. }
+            | Session::Verso { .. }
+            | Session::Library { .. }
+            | Session::Rqlite { .. } => Ok(Box::new(steps::SqlClient::open(self, synchronous)?)),
         }
     }
 }

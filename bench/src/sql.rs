@@ -1,14 +1,50 @@
 //! What the workloads ask of a database, whatever SQLite library it is reached through.
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::Connection;
+
+/// `SQLITE_BUSY` and `SQLITE_BUSY_SNAPSHOT` (<https://www.sqlite.org/rescode.html>).
+const BUSY: i32 = 5;
+const BUSY_SNAPSHOT: i32 = 517;
 
 /// Why a statement failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct SqlError {
-    /// Whether it was `SQLITE_BUSY`.
-    pub(crate) busy: bool,
+    pub(crate) failure: Failure,
     pub(crate) message: String,
+}
+
+/// What to do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// `SQLITE_BUSY_SNAPSHOT`: the transaction is to run again.
+    Conflict,
+    /// Any other `SQLITE_BUSY`.
+    Busy,
+    /// What was read or done is not what it must be.
+    Wrong,
+    Other,
+}
+
+impl Failure {
+    /// That of an extended result code.
+    pub(crate) fn of(code: i32) -> Self {
+        match code {
+            BUSY_SNAPSHOT => Self::Conflict,
+            code if code & 0xff == BUSY => Self::Busy,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl SqlError {
+    /// A wrong answer.
+    pub(crate) fn wrong(message: String) -> Self {
+        Self {
+            failure: Failure::Wrong,
+            message,
+        }
+    }
 }
 
 /// A connection.
@@ -21,7 +57,9 @@ pub(crate) trait Sql: Send {
 impl From<rusqlite::Error> for SqlError {
     fn from(error: rusqlite::Error) -> Self {
         Self {
-            busy: error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy),
+            failure: error
+                .sqlite_error()
+                .map_or(Failure::Other, |error| Failure::of(error.extended_code)),
             message: error.to_string(),
         }
     }

@@ -1,96 +1,25 @@
 //! Who is measured: SQLite, Verso on each kind of store, and its peers; with the servers that
 //! they need.
 
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use clap::ValueEnum;
-use serde::Serialize;
+use rusqlite::{Connection, OpenFlags};
 
+use crate::kind::Kind;
+use crate::process::Worker;
+use crate::protocol::{Reply, Request, Setup, Turn};
+use crate::rqlite;
 use crate::servers::{Ended, Running};
 use crate::session::Session;
-use crate::worker::{Reply, Request, Turn};
-use crate::workload::Workload;
-
-/// What is measured by the same workloads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Kind {
-    /// SQLite on a file of its own, in WAL mode
-    Sqlite,
-    /// Verso on an embedded store
-    Embedded,
-    /// Verso through one node on an embedded store
-    Node,
-    /// Verso through three nodes on an embedded store
-    Nodes,
-    /// A bare client of the FoundationDB cluster
-    Bare,
-    /// Verso on the FoundationDB cluster
-    Fdb,
-    /// Verso through one node on the FoundationDB cluster
-    FdbNode,
-    /// mvSQLite on the FoundationDB cluster
-    Mvsqlite,
-}
-
-impl Kind {
-    /// How it is called in keys.
-    fn name(self) -> String {
-        format!("{self:?}").to_lowercase()
-    }
-
-    /// How it is called in tables.
-    pub(crate) fn title(self) -> &'static str {
-        match self {
-            Self::Sqlite => "SQLite, WAL",
-            Self::Embedded => "Verso, embedded",
-            Self::Node => "Verso, one node",
-            Self::Nodes => "Verso, three nodes",
-            Self::Bare => "bare FoundationDB client",
-            Self::Fdb => "Verso, FoundationDB",
-            Self::FdbNode => "Verso, FoundationDB, one node",
-            Self::Mvsqlite => "mvSQLite, FoundationDB",
-        }
-    }
-
-    /// Whether it must keep every promise: no update is ever lost.
-    pub(crate) fn is_ours(self) -> bool {
-        matches!(
-            self,
-            Self::Embedded | Self::Node | Self::Nodes | Self::Fdb | Self::FdbNode
-        )
-    }
-
-    /// Whether it keeps its data in the cluster.
-    pub(crate) fn in_cluster(self) -> bool {
-        matches!(
-            self,
-            Self::Bare | Self::Fdb | Self::FdbNode | Self::Mvsqlite
-        )
-    }
-
-    /// What it is compared with.
-    pub(crate) fn beside(self) -> Option<Self> {
-        match self {
-            Self::Sqlite | Self::Bare => None,
-            Self::Embedded | Self::Node | Self::Nodes => Some(Self::Sqlite),
-            Self::Fdb | Self::FdbNode | Self::Mvsqlite => Some(Self::Bare),
-        }
-    }
-
-    /// Whether the workload is anything to it.
-    pub(crate) fn takes(self, workload: &Workload) -> bool {
-        self.in_cluster() || workload.writers <= 16
-    }
-}
+use crate::workload::{Scale, Tables};
+use crate::workloads::Workload;
 
 /// Where the peers are.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct Peers {
     /// Cluster file of a FoundationDB cluster; what is measured there is removed afterwards
     #[arg(long, value_name = "FILE")]
@@ -101,15 +30,31 @@ pub(crate) struct Peers {
     /// mvSQLite's patched `libsqlite3.so`
     #[arg(long, value_name = "FILE", requires = "mvstore")]
     pub(crate) mvsqlite: Option<PathBuf>,
+    /// rqlite's server `rqlited`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rqlited: Option<PathBuf>,
+    /// A store to measure as well; what is written there is removed afterwards
+    #[arg(long, value_name = "URL")]
+    pub(crate) store: Option<String>,
+}
+
+/// The data of all subjects, and what lies below them.
+#[derive(Debug, Clone)]
+pub(crate) struct Data {
+    pub(crate) scale: Scale,
+    /// How much longer a sync takes than it does.
+    pub(crate) sync_delay: Option<Duration>,
 }
 
 /// One that is measured, with its servers, which end with it.
 pub(crate) struct Subject {
     pub(crate) kind: Kind,
-    session: Session,
+    setup: Setup,
     environment: Vec<(&'static str, String)>,
     worker: Option<Worker>,
-    _servers: Vec<Running>,
+    nodes: Vec<Running>,
+    /// The file of an embedded store.
+    file: Option<PathBuf>,
     _server: Option<Ended>,
 }
 
@@ -118,12 +63,23 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 const DATABASE: &str = "bench.db";
 
+impl Peers {
+    /// Whether a subject can be measured.
+    pub(crate) fn has(&self, kind: Kind) -> bool {
+        (!kind.in_cluster() || self.cluster.is_some())
+            && (kind != Kind::Mvsqlite || self.mvsqlite.is_some())
+            && (kind != Kind::Store || self.store.is_some())
+            && (kind != Kind::Rqlite || self.rqlited.is_some())
+    }
+}
+
 impl Subject {
     /// Starts what it needs. `name` is one that no other run uses.
     pub(crate) fn start(
         kind: Kind,
         folder: &Path,
         peers: &Peers,
+        data: &Data,
         name: &str,
     ) -> anyhow::Result<Self> {
         let prefix = format!("{name}-{}", kind.name());
@@ -131,7 +87,8 @@ impl Subject {
         let mut server = None;
         let mut environment = Vec::new();
         let cluster = || peers.cluster.clone().context("`--cluster` is needed");
-        let file = |name: &str| format!("sqlite:{}", folder.join(name).display());
+        let file = folder.join(kind.file().unwrap_or_default());
+        let file = format!("sqlite:{}", file.display());
         let in_cluster = || -> anyhow::Result<String> {
             Ok(format!("fdb:{}?prefix={prefix}", cluster()?.display()))
         };
@@ -139,25 +96,34 @@ impl Subject {
             Kind::Sqlite => Session::Plain {
                 path: folder.join("plain.db"),
             },
-            Kind::Embedded => verso(&file("embedded.db")),
+            Kind::Embedded => verso(&file),
             Kind::Node | Kind::Nodes => {
                 let count = if kind == Kind::Node { 1 } else { 3 };
-                let store = file(&format!("nodes{count}.db"));
                 for _ in 0..count {
-                    servers.push(Running::start(Some(store.as_str()))?);
+                    servers.push(Running::start(Some(file.as_str()), data.sync_delay)?);
                 }
                 let addresses: Vec<&str> = servers.iter().map(Running::address).collect();
                 verso(&format!("http://{}", addresses.join(",")))
             }
+            Kind::Store => Session::Verso {
+                store: peers.store.clone().context("`--store` is needed")?,
+                name: format!("{name}.db"),
+            },
             Kind::Bare => Session::Bare {
                 cluster: cluster()?,
                 prefix,
             },
             Kind::Fdb => verso(&in_cluster()?),
             Kind::FdbNode => {
-                servers.push(Running::start(Some(&in_cluster()?))?);
+                servers.push(Running::start(Some(&in_cluster()?), None)?);
                 let url = servers.first().map(|one| one.url.clone());
                 verso(&url.context("it was started")?)
+            }
+            Kind::Rqlite => {
+                let program = peers.rqlited.as_ref().context("`--rqlited` is needed")?;
+                let (rqlited, url) = rqlite::start(program, folder)?;
+                server = Some(rqlited);
+                Session::Rqlite { url }
             }
             Kind::Mvsqlite => {
                 let (mvstore, url) = start_mvstore(peers, &prefix)?;
@@ -173,23 +139,31 @@ impl Subject {
         };
         Ok(Self {
             kind,
-            session,
+            setup: Setup {
+                session,
+                scale: data.scale,
+                sync_delay: data.sync_delay,
+            },
             environment,
             worker: None,
-            _servers: servers,
+            nodes: servers,
+            file: kind.file().map(|name| folder.join(name)),
             _server: server,
         })
     }
 
-    /// Fills its database.
-    pub(crate) fn fill(&self, big_rows: u32) -> anyhow::Result<()> {
-        let mut worker = self.worker()?;
-        worker.ask(&Request::Fill { big_rows })?;
-        Ok(())
+    /// Fills its database, and these tables.
+    pub(crate) fn fill(&self, tables: &[Tables]) -> anyhow::Result<()> {
+        self.ask(&Request::Fill(tables.to_vec()))
+    }
+
+    /// Lets a process of its own prepare something.
+    pub(crate) fn ask(&self, request: &Request) -> anyhow::Result<()> {
+        self.worker()?.ask(request).map(drop)
     }
 
     fn worker(&self) -> anyhow::Result<Worker> {
-        Worker::start(&self.session, &self.environment)
+        Worker::start(&self.setup, &self.environment)
     }
 
     /// Forgets the process that worked until now.
@@ -211,26 +185,77 @@ impl Subject {
             work: workload.work,
             writers: workload.writers,
             seconds,
-            synchronous: "FULL".to_owned(),
+            synchronous: workload.synchronous,
         })?;
         self.worker = Some(worker);
-        let Reply::Turn(turn) = reply else {
+        let Reply::Turn(mut turn) = reply else {
+            bail!("an unexpected answer: {reply:?}");
+        };
+        turn.node_memory = self.nodes.iter().map(Running::memory).sum();
+        ensure!(
+            turn.wrong == 0 || !self.must_be_right(),
+            "{} wrong answers: {}",
+            turn.wrong,
+            turn.first_error.unwrap_or_default()
+        );
+        Ok(turn)
+    }
+
+    /// Counts, after the turns of a workload, what was acknowledged and is not there.
+    pub(crate) fn lost(&mut self, workload: &Workload) -> anyhow::Result<i64> {
+        let Some(worker) = &mut self.worker else {
+            return Ok(0);
+        };
+        let reply = worker.ask(&Request::Count {
+            work: workload.work,
+            writers: workload.writers,
+        })?;
+        let Reply::Lost(lost) = reply else {
             bail!("an unexpected answer: {reply:?}");
         };
         ensure!(
-            turn.lost == 0 || !self.kind.is_ours(),
-            "{} lost {} updates",
-            self.kind.title(),
-            turn.lost
+            lost == 0 || !self.must_be_right(),
+            "{lost} updates are lost"
         );
-        Ok(turn)
+        Ok(lost)
+    }
+
+    /// Bytes of keys and values in its store, where that is a file of its own.
+    pub(crate) fn stored(&self) -> anyhow::Result<Option<u64>> {
+        let Some(file) = &self.file else {
+            return Ok(None);
+        };
+        let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let sum = "SELECT sum(length(key) + length(value)) FROM kv";
+        let bytes: i64 = db.query_row(sum, (), |row| row.get(0))?;
+        Ok(Some(u64::try_from(bytes)?))
+    }
+
+    /// Whether a wrong result is an error of the benchmark, or a figure.
+    fn must_be_right(&self) -> bool {
+        self.kind.is_ours() || self.kind == Kind::Sqlite
+    }
+}
+
+impl Drop for Subject {
+    fn drop(&mut self) {
+        if self.kind != Kind::Store {
+            return;
+        }
+        self.rest();
+        let removed = self
+            .worker()
+            .and_then(|mut worker| worker.ask(&Request::Remove));
+        if let Err(error) = removed {
+            eprintln!("databases of the benchmark stay in the given store: {error:#}");
+        }
     }
 }
 
 fn verso(store: &str) -> Session {
-    let store = store.replace('?', "%3F").replace('&', "%26");
     Session::Verso {
-        uri: format!("file:{DATABASE}?vfs=verso&store={store}"),
+        store: store.to_owned(),
+        name: DATABASE.to_owned(),
     }
 }
 
@@ -263,51 +288,4 @@ fn start_mvstore(peers: &Peers, prefix: &str) -> anyhow::Result<(Ended, String)>
         std::thread::sleep(Duration::from_millis(50));
     }
     Ok((server, format!("http://{data}")))
-}
-
-/// A process that works. It ends with this value.
-pub(crate) struct Worker {
-    process: Ended,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
-
-impl Worker {
-    /// Starts one.
-    pub(crate) fn start(
-        session: &Session,
-        environment: &[(&'static str, String)],
-    ) -> anyhow::Result<Self> {
-        let mut process = Command::new(std::env::current_exe()?)
-            .arg("worker")
-            .envs(environment.iter().map(|(key, value)| (key, value)))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map(Ended)?;
-        let mut input = process.0.stdin.take().context("it is piped")?;
-        let output = process.0.stdout.take().context("it is piped")?;
-        writeln!(input, "{}", serde_json::to_string(session)?)?;
-        Ok(Self {
-            process,
-            input,
-            output: BufReader::new(output),
-        })
-    }
-
-    /// Asks, and waits for the answer.
-    pub(crate) fn ask(&mut self, request: &Request) -> anyhow::Result<Reply> {
-        writeln!(self.input, "{}", serde_json::to_string(request)?)?;
-        let mut line = String::new();
-        self.output.read_line(&mut line)?;
-        if line.is_empty() {
-            let status = self.process.0.wait()?;
-            bail!("a worker ended: {status}");
-        }
-        let reply = serde_json::from_str(&line)?;
-        if let Reply::Failed(reason) = reply {
-            bail!("{reason}");
-        }
-        Ok(reply)
-    }
 }

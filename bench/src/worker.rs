@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use hdrhistogram::Histogram;
-use serde::{Deserialize, Serialize};
 
-use crate::bare;
 use crate::numbers::Numbers;
+use crate::protocol::{Reply, Request, Setup, Turn};
 use crate::session::{Client, Session};
-use crate::workload::{Work, content};
+use crate::sql::Failure;
+use crate::workload::{Synchronous, Tables, Work, big, content};
+use crate::{bare, memory, orders, slow_sync, ycsb};
 
 /// Latencies are counted in nanoseconds, up to a minute, with three digits.
 const LONGEST: u64 = 60_000_000_000;
@@ -22,73 +23,22 @@ const DIGITS: u8 = 3;
 /// `SQLITE_BUSY`, so that a server that is gone is not asked in a loop.
 const REST: Duration = Duration::from_millis(1);
 
-/// What a worker is told, one line of JSON each.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Request {
-    /// Fill the database; so many rows of `big`.
-    Fill { big_rows: u32 },
-    /// Work for so many seconds.
-    Turn {
-        work: Work,
-        writers: usize,
-        seconds: f64,
-        synchronous: String,
-    },
-    /// What the cluster of a bare client says of itself.
-    Status,
-    /// Remove all keys of the cluster that begin with this.
-    Clear { text: String },
-}
-
-/// What a worker answers.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Reply {
-    Done,
-    Turn(Turn),
-    Status(Status),
-    Failed(String),
-}
-
-/// What came of a turn.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Turn {
-    /// Operations that each writer has finished.
-    pub(crate) operations: Vec<u64>,
-    /// Rows, or pages of scans.
-    pub(crate) units: u64,
-    pub(crate) seconds: f64,
-    pub(crate) p50_micros: f64,
-    pub(crate) p99_micros: f64,
-    /// Statements that failed, and what the first said.
-    pub(crate) errors: u64,
-    pub(crate) first_error: Option<String>,
-    /// By how much the counter that they all count in is wrong.
-    pub(crate) lost: i64,
-}
-
-/// What a cluster says of itself.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Status {
-    /// Version of the servers.
-    pub(crate) version: String,
-    /// Storage engine, redundancy, processes.
-    pub(crate) configuration: String,
-    /// Read requests served since the servers started.
-    pub(crate) reads: u64,
-    /// Bytes of keys and values that were committed since then.
-    pub(crate) written_bytes: u64,
-}
-
 struct Worker {
-    session: Session,
+    setup: Setup,
     clients: Vec<Box<dyn Client>>,
     turns: u32,
+    /// What was counted before the first turn.
+    before: Option<i64>,
+    /// What was done in all turns.
+    units: u64,
 }
 
 /// What one writer did.
 struct Done {
     operations: u64,
     units: u64,
+    conflicts: u64,
+    wrong: u64,
     errors: u64,
     first_error: Option<String>,
     latencies: Histogram<u64>,
@@ -97,14 +47,17 @@ struct Done {
 /// Works until standard input ends. Its first line is the session.
 pub(crate) fn run() -> anyhow::Result<()> {
     let mut lines = std::io::stdin().lock().lines();
-    let first = lines.next().context("a session is told first")??;
-    let session: Session = serde_json::from_str(&first)?;
-    let _client = matches!(session, Session::Bare { .. }).then(bare::start);
+    let first = lines.next().context("the setup is told first")??;
+    let setup: Setup = serde_json::from_str(&first)?;
+    setup.sync_delay.map(slow_sync::register).transpose()?;
+    let _client = matches!(setup.session, Session::Bare { .. }).then(bare::start);
     verso_vfs::register(verso_vfs::Options::new(verso_open::open))?;
     let mut worker = Worker {
-        session,
+        setup,
         clients: Vec::new(),
         turns: 0,
+        before: None,
+        units: 0,
     };
     for line in lines {
         let request = serde_json::from_str(&line?)?;
@@ -122,8 +75,19 @@ pub(crate) fn run() -> anyhow::Result<()> {
 impl Worker {
     fn answer(&mut self, request: Request) -> anyhow::Result<Reply> {
         match request {
-            Request::Fill { big_rows } => {
-                self.fill(big_rows)?;
+            Request::Fill(tables) => {
+                self.fill(&tables)?;
+                Ok(Reply::Done)
+            }
+            Request::Grow { before, rows } => {
+                let mut sql = self.setup.session.sql(Synchronous::Off)?;
+                for statement in big(before, rows) {
+                    sql.run(&statement, &[])?;
+                }
+                Ok(Reply::Done)
+            }
+            Request::Age { commits } => {
+                self.age(commits)?;
                 Ok(Reply::Done)
             }
             Request::Turn {
@@ -133,12 +97,14 @@ impl Worker {
                 synchronous,
             } => {
                 let limit = Duration::from_secs_f64(seconds);
-                Ok(Reply::Turn(self.turn(
-                    work,
-                    writers,
-                    limit,
-                    &synchronous,
-                )?))
+                let turn = self.turn(work, writers, limit, synchronous)?;
+                Ok(Reply::Turn(turn))
+            }
+            Request::Count { work, writers } => Ok(Reply::Lost(self.lost(work, writers)?)),
+            Request::Remove => {
+                self.clients.clear();
+                self.setup.session.remove()?;
+                Ok(Reply::Done)
             }
             Request::Status => Ok(Reply::Status(bare::status(self.cluster()?)?)),
             Request::Clear { text } => {
@@ -149,21 +115,60 @@ impl Worker {
     }
 
     fn cluster(&self) -> anyhow::Result<&Path> {
-        let Session::Bare { cluster, .. } = &self.session else {
+        let Session::Bare { cluster, .. } = &self.setup.session else {
             bail!("only a bare client knows the cluster");
         };
         Ok(cluster)
     }
 
-    fn fill(&self, big_rows: u32) -> anyhow::Result<()> {
-        if let Session::Bare { cluster, prefix } = &self.session {
-            return bare::fill(cluster, prefix, big_rows);
+    fn fill(&self, tables: &[Tables]) -> anyhow::Result<()> {
+        let Setup { session, scale, .. } = &self.setup;
+        if let Session::Bare { cluster, prefix } = session {
+            return bare::fill(cluster, prefix, scale.big_rows);
         }
-        let mut sql = self.session.sql("NORMAL")?;
-        for statement in content(big_rows) {
+        let mut sql = session.sql(Synchronous::Normal)?;
+        for statement in content(scale.big_rows) {
             sql.run(&statement, &[])
                 .with_context(|| statement.clone())?;
         }
+        for table in tables {
+            match table {
+                Tables::Ycsb => ycsb::fill(sql.as_mut(), scale.records)?,
+                Tables::Orders => orders::fill(sql.as_mut(), scale.warehouses)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn age(&self, commits: u64) -> anyhow::Result<()> {
+        let mut client = self.setup.open(Synchronous::Off)?;
+        client.prepare(Work::UpdateBig)?;
+        let mut numbers = Numbers::new(u32::try_from(commits)?);
+        for _ in 0..commits {
+            client.operate(Work::UpdateBig, 0, &mut numbers)?;
+        }
+        Ok(())
+    }
+
+    /// Gets so many clients ready.
+    fn prepare(
+        &mut self,
+        work: Work,
+        writers: usize,
+        synchronous: Synchronous,
+    ) -> anyhow::Result<()> {
+        while self.clients.len() < writers {
+            self.clients.push(self.setup.open(synchronous)?);
+        }
+        for client in self.clients.iter_mut().take(writers) {
+            client.prepare(work)?;
+        }
+        if self.turns == 0
+            && let Some(client) = self.clients.first_mut()
+        {
+            self.before = client.counted(work, writers)?;
+        }
+        self.turns += 1;
         Ok(())
     }
 
@@ -173,18 +178,12 @@ impl Worker {
         work: Work,
         writers: usize,
         limit: Duration,
-        synchronous: &str,
+        synchronous: Synchronous,
     ) -> anyhow::Result<Turn> {
         if work == Work::FirstQuery {
             return self.first_query(synchronous);
         }
-        while self.clients.len() < writers {
-            let mut client = self.session.open(synchronous)?;
-            client.prepare(work)?;
-            self.clients.push(client);
-        }
-        self.turns += 1;
-        let before = self.counted(work)?;
+        self.prepare(work, writers, synchronous)?;
         let limit = if work.is_single() {
             Duration::ZERO
         } else {
@@ -210,20 +209,28 @@ impl Worker {
             threads.into_iter().map(joined).collect()
         });
         let seconds = began.elapsed().as_secs_f64();
-        let after = self.counted(work)?;
         let done: Vec<Done> = done.into_iter().collect::<anyhow::Result<_>>()?;
-        let mut turn = summary(&done, seconds)?;
-        if work.counter().is_some() {
-            let counted = i64::try_from(turn.operations.iter().sum::<u64>())?;
-            turn.lost = counted - (after - before);
+        let turn = summary(&done, seconds)?;
+        self.units += turn.units;
+        if let Some(client) = self.clients.first_mut() {
+            client.check(work)?;
         }
         Ok(turn)
     }
 
+    /// By how much the database has less than was done.
+    fn lost(&mut self, work: Work, writers: usize) -> anyhow::Result<i64> {
+        let (Some(before), Some(client)) = (self.before, self.clients.first_mut()) else {
+            return Ok(0);
+        };
+        let after = client.counted(work, writers)?.unwrap_or_default();
+        Ok(i64::try_from(self.units)? - (after - before))
+    }
+
     /// Opens and asks; a client stays for no second turn.
-    fn first_query(&self, synchronous: &str) -> anyhow::Result<Turn> {
+    fn first_query(&self, synchronous: Synchronous) -> anyhow::Result<Turn> {
         let began = Instant::now();
-        let mut client = self.session.open(synchronous)?;
+        let mut client = self.setup.open(synchronous)?;
         let mut done = work_on(
             client.as_mut(),
             Work::FirstQuery,
@@ -235,13 +242,6 @@ impl Worker {
         done.latencies.reset();
         done.latencies.saturating_record(nanos(took));
         summary(&[done], took.as_secs_f64())
-    }
-
-    fn counted(&mut self, work: Work) -> anyhow::Result<i64> {
-        let (Some(row), Some(client)) = (work.counter(), self.clients.first_mut()) else {
-            return Ok(0);
-        };
-        Ok(client.counted(row)?)
     }
 }
 
@@ -267,6 +267,8 @@ fn work_on(
     let mut done = Done {
         operations: 0,
         units: 0,
+        conflicts: 0,
+        wrong: 0,
         errors: 0,
         first_error: None,
         latencies: Histogram::new_with_max(LONGEST, DIGITS)?,
@@ -283,9 +285,14 @@ fn work_on(
                 operation = now;
             }
             Err(error) => {
-                done.errors += 1;
-                if !error.busy {
-                    std::thread::sleep(REST);
+                match error.failure {
+                    Failure::Conflict => done.conflicts += 1,
+                    Failure::Busy => done.errors += 1,
+                    Failure::Wrong => done.wrong += 1,
+                    Failure::Other => {
+                        done.errors += 1;
+                        std::thread::sleep(REST);
+                    }
                 }
                 done.first_error.get_or_insert(error.message);
             }
@@ -318,6 +325,9 @@ fn summary(done: &[Done], seconds: f64) -> anyhow::Result<Turn> {
         p99_micros: micros(0.99),
         errors: done.iter().map(|one| one.errors).sum(),
         first_error,
-        lost: 0,
+        conflicts: done.iter().map(|one| one.conflicts).sum(),
+        wrong: done.iter().map(|one| one.wrong).sum(),
+        memory: memory::resident(std::process::id()),
+        node_memory: None,
     })
 }

@@ -2,11 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::ycsb::Mix;
+
 /// Rows of the table `small`, of about 130 bytes each.
 pub(crate) const SMALL_ROWS: u32 = 20_000;
 
 /// Rows of a writer's own table.
 pub(crate) const OWN_ROWS: u32 = 100;
+
+/// Rows of `big` that are inserted at once.
+const PART: u32 = 1000;
 
 /// Most writers of a workload.
 pub(crate) const WRITERS: usize = 64;
@@ -34,6 +39,94 @@ pub(crate) enum Work {
     SameRow,
     /// `BEGIN IMMEDIATE`, `SELECT` of that row, `UPDATE` of it, `COMMIT`.
     Immediate,
+    /// One transaction that fills a new database with rows.
+    BulkLoad,
+    /// `INSERT` of one row at the end of a table that all writers share, in autocommit.
+    AppendLog,
+    /// A workload of YCSB.
+    Ycsb(Mix),
+    /// Order entry after TPC-C: new orders and payments.
+    Orders,
+    /// `SELECT` of one of a few rows of `big`.
+    SelectBig,
+    /// `UPDATE` of a number in any row of `big`, in autocommit.
+    UpdateBig,
+}
+
+/// The `PRAGMA synchronous` of all connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub(crate) enum Synchronous {
+    Off,
+    Normal,
+    Full,
+}
+
+impl Synchronous {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Off => "OFF",
+            Self::Normal => "NORMAL",
+            Self::Full => "FULL",
+        }
+    }
+}
+
+/// Workloads that one looks at together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Group {
+    /// One connection reads.
+    Reads,
+    /// One connection writes.
+    Writes,
+    /// Many connections write.
+    Many,
+    /// The workloads of YCSB.
+    Ycsb,
+}
+
+impl Group {
+    pub(crate) const ALL: [Self; 4] = [Self::Reads, Self::Writes, Self::Many, Self::Ycsb];
+
+    /// How its file is called.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Reads => "reads",
+            Self::Writes => "writes",
+            Self::Many => "many-writers",
+            Self::Ycsb => "ycsb",
+        }
+    }
+
+    /// How its chart is called.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Reads => "Reads",
+            Self::Writes => "Writes, one connection",
+            Self::Many => "Writes, many connections",
+            Self::Ycsb => "YCSB",
+        }
+    }
+}
+
+/// Tables that only some workloads need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Tables {
+    Ycsb,
+    Orders,
+}
+
+/// How much data there is.
+#[derive(Debug, Default, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Scale {
+    /// Rows of `big`, of almost a page each.
+    pub(crate) big_rows: u32,
+    /// Rows that a bulk load writes.
+    pub(crate) bulk_rows: u32,
+    /// Rows of YCSB's table, of a thousand bytes each.
+    pub(crate) records: u32,
+    pub(crate) warehouses: u32,
 }
 
 impl Work {
@@ -44,27 +137,27 @@ impl Work {
 
     /// Whether one operation is all of a turn's work.
     pub(crate) fn is_single(self) -> bool {
-        matches!(self, Self::ScanCold | Self::FirstQuery)
+        matches!(self, Self::ScanCold | Self::FirstQuery | Self::BulkLoad)
     }
 
     /// Whether its operations are commits.
     pub(crate) fn commits(self) -> bool {
         matches!(
             self,
-            Self::Update | Self::Insert | Self::SameRow | Self::Immediate
+            Self::Update
+                | Self::Insert
+                | Self::SameRow
+                | Self::Immediate
+                | Self::AppendLog
+                | Self::Orders
         )
     }
 
-    /// Whether it reads whole tables.
-    pub(crate) fn is_scan(self) -> bool {
-        matches!(self, Self::Scan | Self::ScanCold)
-    }
-
-    /// The row of the table `counter` that every operation counts in.
-    pub(crate) fn counter(self) -> Option<i64> {
+    /// The tables that it needs beside those that are always there.
+    pub(crate) fn tables(self) -> Option<Tables> {
         match self {
-            Self::SameRow => Some(1),
-            Self::Immediate => Some(2),
+            Self::Ycsb(_) => Some(Tables::Ycsb),
+            Self::Orders => Some(Tables::Orders),
             Self::Select
             | Self::SelectMany
             | Self::SelectCold
@@ -72,94 +165,56 @@ impl Work {
             | Self::ScanCold
             | Self::FirstQuery
             | Self::Update
-            | Self::Insert => None,
+            | Self::Insert
+            | Self::SameRow
+            | Self::Immediate
+            | Self::BulkLoad
+            | Self::AppendLog
+            | Self::SelectBig
+            | Self::UpdateBig => None,
+        }
+    }
+
+    /// Whether each of its operations is one statement.
+    pub(crate) fn is_one_statement(self) -> bool {
+        !matches!(
+            self,
+            Self::SelectMany | Self::Immediate | Self::BulkLoad | Self::Ycsb(_) | Self::Orders
+        )
+    }
+
+    /// What its rate counts, for readers.
+    pub(crate) fn unit(self) -> Unit {
+        match self {
+            Self::Scan | Self::ScanCold => Unit::Pages,
+            Self::BulkLoad => Unit::Rows,
+            Self::Select
+            | Self::SelectMany
+            | Self::SelectCold
+            | Self::FirstQuery
+            | Self::Update
+            | Self::Insert
+            | Self::SameRow
+            | Self::Immediate
+            | Self::AppendLog
+            | Self::Ycsb(_)
+            | Self::Orders
+            | Self::SelectBig
+            | Self::UpdateBig => Unit::Operations,
         }
     }
 }
 
-/// A workload.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Workload {
-    /// What it is called on the command line.
-    pub(crate) name: &'static str,
-    /// What it is, for readers of the table.
-    pub(crate) title: &'static str,
-    pub(crate) work: Work,
-    /// How many connections work at once, each in a thread of its own.
-    pub(crate) writers: usize,
+/// What a rate counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unit {
+    Operations,
+    Pages,
+    Rows,
 }
-
-const fn workload(name: &'static str, title: &'static str, work: Work, writers: usize) -> Workload {
-    Workload {
-        name,
-        title,
-        work,
-        writers,
-    }
-}
-
-/// All of them.
-pub(crate) const WORKLOADS: &[Workload] = &[
-    workload("select", "point SELECT, warm, autocommit", Work::Select, 1),
-    workload(
-        "select-100",
-        "100 point SELECTs in one transaction, warm",
-        Work::SelectMany,
-        1,
-    ),
-    workload(
-        "select-cold",
-        "point SELECT, cold page",
-        Work::SelectCold,
-        1,
-    ),
-    workload("scan", "full scan, warm", Work::Scan, 1),
-    workload("scan-cold", "full scan, cold", Work::ScanCold, 1),
-    workload(
-        "first-query",
-        "cold first query of a process",
-        Work::FirstQuery,
-        1,
-    ),
-    workload("update", "autocommit UPDATE, 1 writer", Work::Update, 1),
-    workload(
-        "update-16",
-        "autocommit UPDATE, 16 writers, own tables",
-        Work::Update,
-        16,
-    ),
-    workload(
-        "update-64",
-        "autocommit UPDATE, 64 writers, own tables",
-        Work::Update,
-        64,
-    ),
-    workload("insert", "autocommit INSERT, 1 writer", Work::Insert, 1),
-    workload(
-        "insert-16",
-        "autocommit INSERT, 16 writers, own tables",
-        Work::Insert,
-        16,
-    ),
-    workload(
-        "same-row",
-        "autocommit UPDATE of one row, 16 writers",
-        Work::SameRow,
-        16,
-    ),
-    workload(
-        "immediate",
-        "BEGIN IMMEDIATE, read, UPDATE of one row, 16 writers",
-        Work::Immediate,
-        16,
-    ),
-];
 
 /// The statements that fill the database: `big_rows` rows of almost a page each.
 pub(crate) fn content(big_rows: u32) -> Vec<String> {
-    let numbers = |rows: u32| {
-        format!("WITH RECURSIVE r(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM r WHERE i < {rows})")
-    };
     let mut statements = vec![
         "CREATE TABLE small (id INTEGER PRIMARY KEY, n INTEGER, value TEXT)".to_owned(),
         format!(
@@ -169,15 +224,9 @@ pub(crate) fn content(big_rows: u32) -> Vec<String> {
         "CREATE TABLE big (id INTEGER PRIMARY KEY, n INTEGER, value BLOB)".to_owned(),
         "CREATE TABLE counter (id INTEGER PRIMARY KEY, n INTEGER)".to_owned(),
         "INSERT INTO counter VALUES (1, 0), (2, 0)".to_owned(),
+        "CREATE TABLE events (id INTEGER PRIMARY KEY, value TEXT)".to_owned(),
     ];
-    // In parts, for stores with a limit to a transaction.
-    for first in (0..big_rows).step_by(1000) {
-        let rows = (big_rows - first).min(1000);
-        statements.push(format!(
-            "{} INSERT INTO big SELECT {first} + i, {first} + i, randomblob(3000) FROM r",
-            numbers(rows)
-        ));
-    }
+    statements.extend(big(0, big_rows));
     for writer in 0..WRITERS {
         statements.push(format!(
             "CREATE TABLE own{writer} (id INTEGER PRIMARY KEY, n INTEGER, value TEXT)"
@@ -191,4 +240,22 @@ pub(crate) fn content(big_rows: u32) -> Vec<String> {
         ));
     }
     statements
+}
+
+/// The statements that add rows to the table `big`, in parts, for stores with a limit to a
+/// transaction.
+pub(crate) fn big(before: u32, rows: u32) -> impl Iterator<Item = String> {
+    (before..before + rows)
+        .step_by(PART as usize)
+        .map(move |first| {
+            let rows = (before + rows - first).min(PART);
+            format!(
+                "{} INSERT INTO big SELECT {first} + i, {first} + i, randomblob(3000) FROM r",
+                numbers(rows)
+            )
+        })
+}
+
+fn numbers(rows: u32) -> String {
+    format!("WITH RECURSIVE r(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM r WHERE i < {rows})")
 }
