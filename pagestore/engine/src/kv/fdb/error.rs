@@ -4,7 +4,6 @@
 
 use foundationdb::FdbError;
 
-use super::PATIENCE;
 use crate::kv::KvError;
 
 const TIMED_OUT: i32 = 1004;
@@ -22,10 +21,9 @@ pub(super) fn refused(error: FdbError) -> KvError {
     match error.code() {
         NOT_COMMITTED => KvError::Conflict,
         TRANSACTION_TOO_OLD => KvError::TooOld,
-        TRANSACTION_TIMED_OUT | TIMED_OUT => KvError::Busy(format!(
-            "FoundationDB has not answered for {} s: see `fdbcli --exec status`",
-            PATIENCE.as_secs()
-        )),
+        TRANSACTION_TIMED_OUT | TIMED_OUT => {
+            KvError::Busy("FoundationDB does not answer: see `fdbcli --exec status`".to_owned())
+        }
         DATABASE_LOCKED => KvError::Busy(
             "the FoundationDB cluster is locked, by a restore or a switch-over: see `fdbcli \
              --exec status`"

@@ -21,8 +21,12 @@ use super::{Kv, KvError, Limits};
 
 pub use transaction::FdbTransaction;
 
-/// For how long a transaction waits for the cluster.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// For how long a transaction waits for a cluster that has answered before. It outlasts a restart
+/// and a change of its servers, which SQL then need not see.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// For how long it waits for one that has not: its address may be wrong.
+const FIRST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// For how long a read version serves reads of what never changes. FoundationDB keeps old
 /// versions for 5 s; what is asked for must arrive within the rest.
@@ -102,7 +106,13 @@ impl FdbKv {
     fn transaction(&self) -> Result<FdbTransaction, KvError> {
         network::usable_in(self.0.process)?;
         let pass = self.0.gate.enter();
-        let patience = i32::try_from(PATIENCE.as_millis()).unwrap_or(i32::MAX);
+        let has_answered = self.0.recent.lock().is_some();
+        let patience = if has_answered {
+            PATIENCE
+        } else {
+            FIRST_PATIENCE
+        };
+        let patience = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
         let create = || {
             let transaction = self.0.database.create_trx()?;
             for option in [
