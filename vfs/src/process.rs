@@ -4,7 +4,7 @@
 //! process has its own [`Process`], found by process id.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
@@ -55,6 +55,20 @@ impl StoreClient {
     }
 }
 
+/// The id of the running process, as a rule without a system call: every page that is read asks
+/// for it.
+fn process_id() -> u32 {
+    match ID.load(Ordering::Relaxed) {
+        0 => std::process::id(),
+        id => id,
+    }
+}
+
+/// Remembers the id of the running process. Call it once forks are noticed, and in each child.
+pub(crate) fn remember_id() {
+    ID.store(std::process::id(), Ordering::Relaxed);
+}
+
 /// What the connections of one process share.
 pub(crate) struct Process {
     id: u32,
@@ -69,12 +83,14 @@ pub(crate) struct Process {
 }
 
 static FIRST: OnceLock<Process> = OnceLock::new();
+/// The id of the running process, 0 until the handlers of forks keep it right.
+static ID: AtomicU32 = AtomicU32::new(0);
 static NEXT_STORE: AtomicU64 = AtomicU64::new(1);
 
 impl Process {
     fn new(cache_bytes: u64) -> Self {
         Self {
-            id: std::process::id(),
+            id: process_id(),
             stores: Mutex::default(),
             cache: PageCache::new(cache_bytes),
             cache_bytes,
@@ -87,7 +103,7 @@ impl Process {
 
     /// That of the running process. The first caller chooses the size of the cache.
     pub(crate) fn current(cache_bytes: u64) -> &'static Self {
-        let id = std::process::id();
+        let id = process_id();
         let mut process = FIRST.get_or_init(|| Self::new(cache_bytes));
         while process.id != id {
             let bytes = process.cache_bytes;
@@ -98,12 +114,12 @@ impl Process {
 
     /// Whether it is that of the running process, and not of its parent.
     pub(crate) fn is_current(&self) -> bool {
-        self.id == std::process::id()
+        self.id == process_id()
     }
 
     /// That of the running process, if any database was opened in it.
     pub(crate) fn existing() -> Option<&'static Self> {
-        let id = std::process::id();
+        let id = process_id();
         let mut process = FIRST.get()?;
         while process.id != id {
             process = process.child.get()?;

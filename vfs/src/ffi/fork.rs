@@ -6,7 +6,7 @@
 
 use std::sync::Once;
 
-use crate::process::Process;
+use crate::process::{self, Process};
 
 static INSTALLED: Once = Once::new();
 
@@ -16,7 +16,11 @@ pub(super) fn install() {
     INSTALLED.call_once(|| {
         // SAFETY: the handlers are safe functions that stay in memory. If there is no memory
         // for them, a fork is as dangerous as with SQLite itself, and nothing else is wrong.
-        unsafe { libc::pthread_atfork(Some(before), Some(after_in_parent), None) };
+        let installed =
+            unsafe { libc::pthread_atfork(Some(before), Some(after_in_parent), Some(in_child)) };
+        if installed == 0 {
+            process::remember_id();
+        }
     });
 }
 
@@ -29,6 +33,11 @@ extern "C" fn before() {
             process.suspend();
         }
     });
+}
+
+/// Only stores a number: the child has no other thread, and locks as they were.
+extern "C" fn in_child() {
+    process::remember_id();
 }
 
 extern "C" fn after_in_parent() {

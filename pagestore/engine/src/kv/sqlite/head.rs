@@ -9,6 +9,7 @@
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::thread;
 
 use arc_swap::ArcSwapOption;
 use rusqlite::ffi;
@@ -106,9 +107,14 @@ impl Head {
         self.0.store(Shared::of(session).map(Arc::new));
     }
 
-    /// Ends that, and closes the session.
+    /// Ends that, and closes the session, once no other thread looks at its memory.
     pub(super) fn close(&self) {
-        self.0.store(None);
+        let Some(shared) = self.0.swap(None) else {
+            return;
+        };
+        while Arc::strong_count(&shared) > 1 {
+            thread::yield_now();
+        }
     }
 
     fn read(&self) -> Option<Header> {
