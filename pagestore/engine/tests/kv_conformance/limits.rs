@@ -47,7 +47,12 @@ pub(crate) fn writes_over_the_limits_are_refused<K: Kv>(kv: &K) {
         for index in 0..300_000_u32 {
             more_ranges.add_read_conflict(KeyRange::single(&(index * 2).to_be_bytes()));
         }
-        commit(many_ranges).unwrap();
+        // A cluster that is busy may need longer for so many than it remembers commits.
+        let committed = commit(many_ranges);
+        assert!(
+            matches!(committed, Ok(_) | Err(KvError::TooOld)),
+            "{committed:?}"
+        );
         assert!(matches!(commit(more_ranges), Err(KvError::TooLarge { .. })));
     }
     assert_eq!(get(kv, b"k"), None);
