@@ -282,7 +282,7 @@ impl Database {
         // Between the snapshot and the commit there is no other, nor after it: the next transaction
         // can go on from here. The lease was free when it committed, or else its own. Of a database
         // that did not change, it is no commit.
-        let is_next = version == Version::from_commit(snapshot.read_version + 1, 0);
+        let is_next = version == Version::from_commit(snapshot.read_version.saturating_add(1), 0);
         let has_changed = !staged.written.is_empty();
         if is_next && has_changed && self.store.is_newest(&committed) {
             committed.is_lease_free = true;
