@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::session::Session;
 use crate::sql::{Sql, SqlError};
-use crate::steps::same;
+use crate::steps::{requests, same};
 use crate::workload::Synchronous;
 
 /// Databases that this process has made.
@@ -41,6 +41,11 @@ impl BulkLoad {
         }
         self.sql.run("COMMIT", &[])?;
         Ok(u64::from(rows))
+    }
+
+    /// Requests to the store that it has made.
+    pub(crate) fn requests(&mut self) -> Result<i64, SqlError> {
+        requests(self.sql.as_mut())
     }
 
     /// Looks whether all of it is there.

@@ -1,11 +1,12 @@
 //! Two runs beside each other: what has become slower, and what only looks so.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use comfy_table::{CellAlignment, Table, presets};
 
-use crate::report::{Line, Report};
+use crate::line::Line;
+use crate::report::Report;
 
 /// Which runs.
 #[derive(Debug, clap::Args)]
@@ -89,7 +90,7 @@ impl<'a> Pair<'a> {
 
 /// Compares two runs.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let (old, new) = (read(&args.old)?, read(&args.new)?);
+    let (old, new) = (Report::read(&args.old)?, Report::read(&args.new)?);
     let pairs: Vec<Pair<'_>> = new
         .lines()
         .iter()
@@ -107,12 +108,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         "{slower} workloads have become slower"
     );
     Ok(())
-}
-
-fn read(file: &Path) -> anyhow::Result<Report> {
-    let named = || file.display().to_string();
-    let text = std::fs::read_to_string(file).with_context(named)?;
-    serde_json::from_str(&text).with_context(named)
 }
 
 fn table(pairs: &[Pair<'_>]) -> Table {

@@ -79,6 +79,7 @@ const fn measure(name: &'static str, title: &'static str, work: Work) -> Workloa
         work,
         writers: 1,
         synchronous: Synchronous::Full,
+        sync_delay: None,
     }
 }
 

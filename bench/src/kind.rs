@@ -16,6 +16,8 @@ pub(crate) enum Kind {
     Embedded,
     /// Verso through one node on an embedded store
     Node,
+    /// Verso through one node on an embedded store, with bounded freshness; it only reads
+    NodeBounded,
     /// Verso through three nodes on an embedded store
     Nodes,
     /// Verso on the store of `--store`
@@ -28,6 +30,8 @@ pub(crate) enum Kind {
     FdbNode,
     /// mvSQLite on the FoundationDB cluster
     Mvsqlite,
+    /// libSQL on a file of its own, in WAL mode
+    Libsql,
     /// rqlite, one node
     Rqlite,
 }
@@ -43,6 +47,7 @@ impl Kind {
         match self {
             Self::Embedded => Some("embedded.db"),
             Self::Node => Some("node.db"),
+            Self::NodeBounded => Some("node-bounded.db"),
             Self::Nodes => Some("nodes.db"),
             Self::Sqlite
             | Self::Store
@@ -50,6 +55,7 @@ impl Kind {
             | Self::Fdb
             | Self::FdbNode
             | Self::Mvsqlite
+            | Self::Libsql
             | Self::Rqlite => None,
         }
     }
@@ -60,12 +66,14 @@ impl Kind {
             Self::Sqlite => "SQLite, WAL",
             Self::Embedded => "Verso, embedded",
             Self::Node => "Verso, one node",
+            Self::NodeBounded => "Verso, one node, bounded",
             Self::Nodes => "Verso, three nodes",
             Self::Store => "Verso, given store",
             Self::Bare => "bare FoundationDB client",
             Self::Fdb => "Verso, FoundationDB",
             Self::FdbNode => "Verso, FoundationDB, one node",
             Self::Mvsqlite => "mvSQLite, FoundationDB",
+            Self::Libsql => "libSQL, WAL",
             Self::Rqlite => "rqlite, one node",
         }
     }
@@ -73,10 +81,14 @@ impl Kind {
     /// Whether it must keep every promise: no update is ever lost.
     pub(crate) fn is_ours(self) -> bool {
         match self {
-            Self::Embedded | Self::Node | Self::Nodes | Self::Store | Self::Fdb | Self::FdbNode => {
-                true
-            }
-            Self::Sqlite | Self::Bare | Self::Mvsqlite | Self::Rqlite => false,
+            Self::Embedded
+            | Self::Node
+            | Self::NodeBounded
+            | Self::Nodes
+            | Self::Store
+            | Self::Fdb
+            | Self::FdbNode => true,
+            Self::Sqlite | Self::Bare | Self::Mvsqlite | Self::Libsql | Self::Rqlite => false,
         }
     }
 
@@ -92,18 +104,30 @@ impl Kind {
     pub(crate) fn beside(self) -> Option<Self> {
         match self {
             Self::Sqlite | Self::Bare => None,
-            Self::Embedded | Self::Node | Self::Nodes | Self::Store | Self::Rqlite => {
-                Some(Self::Sqlite)
-            }
+            Self::Embedded
+            | Self::Node
+            | Self::NodeBounded
+            | Self::Nodes
+            | Self::Store
+            | Self::Libsql
+            | Self::Rqlite => Some(Self::Sqlite),
             Self::Fdb | Self::FdbNode | Self::Mvsqlite => Some(Self::Bare),
         }
     }
 
     /// Whether the workload is anything to it.
     pub(crate) fn takes(self, workload: &Workload) -> bool {
+        if self == Self::NodeBounded && workload.group != Group::Reads {
+            // A commit asks the node, however fresh the snapshot is.
+            return false;
+        }
+        if workload.sync_delay.is_some() {
+            // Other syncs are not in this program's hands.
+            return self == Self::Sqlite || self.file().is_some();
+        }
         if workload.work == Work::BulkLoad {
             // Others have limits that it does not fit into.
-            return self == Self::Sqlite || self.is_ours();
+            return matches!(self, Self::Sqlite | Self::Libsql) || self.is_ours();
         }
         if self == Self::Rqlite && !workload.work.is_one_statement() {
             // Its transactions are lists of statements.

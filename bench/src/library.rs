@@ -1,4 +1,4 @@
-//! Another SQLite library, loaded while the program runs: mvSQLite is one.
+//! Another SQLite library, loaded while the program runs: mvSQLite is one, and libSQL.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};

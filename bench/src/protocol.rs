@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::session::Session;
+use crate::traffic::Traffic;
 use crate::workload::{Scale, Synchronous, Tables, Work};
 
 /// What a worker is told, one line of JSON each.
@@ -81,6 +82,10 @@ pub(crate) struct Turn {
     pub(crate) conflicts: u64,
     /// Answers that were not right.
     pub(crate) wrong: u64,
+    /// Requests to nodes.
+    pub(crate) requests: Option<u64>,
+    /// Bytes over the connections of the worker.
+    pub(crate) traffic: Option<Traffic>,
     /// Memory of the worker and of the nodes.
     pub(crate) memory: Option<u64>,
     pub(crate) node_memory: Option<u64>,

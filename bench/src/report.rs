@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::{Deserialize, Serialize};
 
 use crate::cluster;
 use crate::kind::Kind;
-use crate::protocol::{Status, Turn};
+use crate::line::{Line, float};
+use crate::protocol::Status;
 use crate::workload::Unit;
 use crate::workloads::Workload;
 
@@ -27,117 +29,8 @@ pub(crate) struct Report {
     lines: Vec<Line>,
 }
 
-/// One workload on one subject.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Line {
-    pub(crate) workload: String,
-    pub(crate) subject: Kind,
-    /// Median of the turns, in operations per second; pages of scans, rows of bulk loads.
-    pub(crate) per_second: f64,
-    /// Lowest and highest.
-    pub(crate) range: (f64, f64),
-    /// Medians of the turns, in microseconds.
-    p50_micros: f64,
-    p99_micros: f64,
-    /// What the slowest writer got done, as a share of the fastest: the median.
-    slowest: f64,
-    /// Statements that failed, per operation that was done.
-    errors: f64,
-    first_error: Option<String>,
-    /// Transactions that ran again since others had been faster, per operation.
-    #[serde(default)]
-    conflicts: f64,
-    /// Updates that were acknowledged and are not there.
-    lost: i64,
-    /// Memory of the process that works, and of all nodes.
-    #[serde(default)]
-    mebibytes: Option<f64>,
-    #[serde(default)]
-    node_mebibytes: Option<f64>,
-    /// Bytes of keys and values by which the store grew per commit.
-    #[serde(default)]
-    stored: Option<f64>,
-    /// Read requests that the cluster served per commit.
-    reads: Option<f64>,
-    /// Bytes of keys and values that the cluster wrote per commit.
-    bytes: Option<f64>,
-}
-
-impl Line {
-    /// The medians, unless there was no turn.
-    pub(crate) fn of(
-        subject: Kind,
-        workload: &Workload,
-        turns: &[Turn],
-        lost: i64,
-    ) -> Option<Self> {
-        let rates = || turns.iter().map(|turn| rate(workload, turn));
-        let per_second = median(rates().collect())?;
-        let total = |of: fn(&Turn) -> u64| float(turns.iter().map(of).sum());
-        let operations = total(|turn| turn.operations.iter().sum());
-        Some(Self {
-            workload: workload.name.to_owned(),
-            subject,
-            per_second,
-            range: (
-                rates().fold(f64::INFINITY, f64::min),
-                rates().fold(0.0, f64::max),
-            ),
-            p50_micros: median(turns.iter().map(|turn| turn.p50_micros).collect())?,
-            p99_micros: median(turns.iter().map(|turn| turn.p99_micros).collect())?,
-            slowest: median(turns.iter().map(slowest).collect())?,
-            errors: total(|turn| turn.errors) / operations,
-            conflicts: total(|turn| turn.conflicts) / operations,
-            first_error: turns.iter().find_map(|turn| turn.first_error.clone()),
-            lost,
-            mebibytes: median(mebibytes(turns, |turn| turn.memory)),
-            node_mebibytes: median(mebibytes(turns, |turn| turn.node_memory)),
-            stored: None,
-            reads: None,
-            bytes: None,
-        })
-    }
-
-    /// Adds by how much the store has grown in all turns.
-    pub(crate) fn store(&mut self, before: u64, after: u64, turns: &[Turn]) {
-        let done = turns.iter().flat_map(|turn| &turn.operations).sum();
-        self.stored = Some((float(after) - float(before)) / float(done));
-    }
-}
-
-fn mebibytes(turns: &[Turn], of: fn(&Turn) -> Option<u64>) -> Vec<f64> {
-    let bytes = turns.iter().filter_map(of).filter(|bytes| *bytes > 0);
-    bytes.map(|bytes| float(bytes) / 1_048_576.0).collect()
-}
-
-/// What is done in a second.
-fn rate(workload: &Workload, turn: &Turn) -> f64 {
-    let done = match workload.work.unit() {
-        Unit::Operations => turn.operations.iter().sum(),
-        Unit::Pages | Unit::Rows => turn.units,
-    };
-    float(done) / turn.seconds
-}
-
-/// What the slowest writer got done, as a share of the fastest.
-fn slowest(turn: &Turn) -> f64 {
-    let least = turn.operations.iter().min().copied().unwrap_or_default();
-    let most = turn.operations.iter().max().copied().unwrap_or_default();
-    float(least) / float(most.max(1))
-}
-
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
-}
-
-#[expect(clippy::cast_precision_loss, reason = "nothing is counted that far")]
-fn float(value: u64) -> f64 {
-    value as f64
-}
-
 /// Of each table, behind the subject and the rate; those that are empty are left out.
-const COLUMNS: [&str; 12] = [
+const COLUMNS: [&str; 15] = [
     "range",
     "p50 µs",
     "p99 µs",
@@ -148,6 +41,9 @@ const COLUMNS: [&str; 12] = [
     "MiB",
     "nodes MiB",
     "stored",
+    "requests",
+    "sent",
+    "received",
     "reads",
     "bytes",
 ];
@@ -238,6 +134,28 @@ impl Report {
         table
     }
 
+    /// Reads one that was written.
+    pub(crate) fn read(file: &Path) -> anyhow::Result<Self> {
+        let named = || file.display().to_string();
+        let text = std::fs::read_to_string(file).with_context(named)?;
+        serde_json::from_str(&text).with_context(named)
+    }
+
+    /// Version of SQLite.
+    pub(crate) fn sqlite(&self) -> &str {
+        &self.sqlite
+    }
+
+    /// Processors of the machine.
+    pub(crate) const fn processors(&self) -> usize {
+        self.processors
+    }
+
+    /// Version and configuration of the FoundationDB cluster, if there was one.
+    pub(crate) fn cluster(&self) -> Option<&str> {
+        self.cluster.as_deref()
+    }
+
     /// Writes `run.json` into a folder.
     pub(crate) fn write(&self, folder: &Path) -> anyhow::Result<PathBuf> {
         std::fs::create_dir_all(folder)?;
@@ -300,6 +218,11 @@ fn row(line: &Line, base: Option<&Line>, workload: &Workload) -> Vec<String> {
         number(line.mebibytes),
         number(line.node_mebibytes),
         number(line.stored),
+        line.requests
+            .map(|requests| format!("{requests:.2}"))
+            .unwrap_or_default(),
+        number(line.sent),
+        number(line.received),
         line.reads
             .map(|reads| format!("{reads:.1}"))
             .unwrap_or_default(),

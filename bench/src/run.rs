@@ -10,17 +10,20 @@ use clap::ValueEnum as _;
 use crate::chart;
 use crate::cluster::{self, Cleaning};
 use crate::kind::Kind;
+use crate::line::Line;
 use crate::protocol::Turn;
-use crate::report::{Line, Report};
+use crate::report::Report;
 use crate::servers;
 use crate::subjects::{Data, Peers, Subject};
+use crate::targets;
 use crate::workload::Scale;
 use crate::workloads::{self, WORKLOADS, Workload};
 
 /// What is measured, and for how long.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Workloads, or what their names begin with; all without any
+    /// Workloads, or what their names begin with; `table` and `fdb-table` are those that
+    /// `tables` shows; all without any
     #[arg(value_name = "NAME")]
     names: Vec<String>,
     /// Who is measured; without it all that can be
@@ -34,8 +37,9 @@ pub(crate) struct Args {
     /// Length of a turn
     #[arg(long, default_value = "1")]
     seconds: f64,
-    /// Rows of almost a page each that scans read
-    #[arg(long, default_value = "20000")]
+    /// Rows of almost a page each that scans read; 10000 fit into the page cache, as a warm scan
+    /// needs it
+    #[arg(long, default_value = "10000")]
     big_rows: u32,
     /// Rows of a bulk load
     #[arg(long, default_value = "1000000")]
@@ -131,13 +135,14 @@ impl Args {
             ensure!(
                 !named.is_empty(),
                 "there is no workload {name}; there are {}",
-                WORKLOADS
-                    .iter()
-                    .map(|one| one.name)
-                    .collect::<Vec<_>>()
-                    .join(", ")
+                names().join(", ")
             );
-            found.extend(named);
+            for workload in named {
+                let is_same = |one: &&Workload| one.name == workload.name;
+                if !found.iter().any(is_same) {
+                    found.push(workload);
+                }
+            }
         }
         Ok(found)
     }
@@ -158,6 +163,12 @@ impl Args {
             warehouses: self.warehouses,
         }
     }
+}
+
+/// All names that there are.
+fn names() -> Vec<&'static str> {
+    let workloads = WORKLOADS.iter().map(|one| one.name);
+    targets::NAMES.into_iter().chain(workloads).collect()
 }
 
 fn kinds(args: &Args) -> anyhow::Result<Vec<Kind>> {
@@ -184,7 +195,7 @@ fn measure(
 ) -> anyhow::Result<Vec<Line>> {
     let mut turns: Vec<Vec<Turn>> = vec![Vec::new(); subjects.len()];
     for subject in &mut *subjects {
-        subject.rest();
+        subject.ready(workload)?;
     }
     let before = stored(workload, subjects)?;
     // The first round warms connections and caches, and does not count.

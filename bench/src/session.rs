@@ -27,6 +27,8 @@ pub(crate) enum Session {
     Verso { store: String, name: String },
     /// A database of another SQLite library.
     Library { library: PathBuf, name: String },
+    /// A file of another SQLite library, in WAL mode.
+    LibraryFile { library: PathBuf, path: String },
     /// A node of rqlite.
     Rqlite { url: String },
     /// Keys of a FoundationDB cluster.
@@ -49,6 +51,17 @@ pub(crate) trait Client: Send {
     /// Gets ready for a turn, so that no more than the work is measured.
     fn prepare(&mut self, work: Work) -> Result<(), SqlError>;
 
+    /// How many operations of the work there are before it is no longer the same: a page that
+    /// was read is cold no more.
+    fn most(&self, _work: Work) -> u64 {
+        u64::MAX
+    }
+
+    /// Requests to nodes that it has made; `None` if there are no nodes.
+    fn requests(&mut self) -> Result<Option<i64>, SqlError> {
+        Ok(None)
+    }
+
     /// Sees after the turns whether the database is as the work must have left it.
     fn check(&mut self, work: Work) -> Result<(), SqlError>;
 }
@@ -70,9 +83,21 @@ impl Session {
                 Box::new(db)
             }
             Self::Library { library, name } => Box::new(Loaded::open(library, name)?),
+            Self::LibraryFile { library, path } => {
+                let mut sql = Loaded::open(library, path)?;
+                sql.run("PRAGMA journal_mode = WAL", &[])?;
+                let synchronous = synchronous.name();
+                sql.run(&format!("PRAGMA synchronous = {synchronous}"), &[])?;
+                Box::new(sql)
+            }
             Self::Rqlite { url } => Box::new(Rqlite::new(url)),
             Self::Bare { .. } => anyhow::bail!("a bare client speaks no SQL"),
         })
+    }
+
+    /// Whether it is reached through page-store nodes.
+    pub(crate) fn has_nodes(&self) -> bool {
+        matches!(self, Self::Verso { store, .. } if store.starts_with("http"))
     }
 
     /// Another database beside this one.
@@ -80,7 +105,9 @@ impl Session {
         let mut other = self.clone();
         match &mut other {
             Self::Plain { path } => path.as_mut_os_string().push(suffix),
-            Self::Verso { name, .. } | Self::Library { name, .. } => name.push_str(suffix),
+            Self::Verso { name, .. }
+            | Self::Library { name, .. }
+            | Self::LibraryFile { path: name, .. } => name.push_str(suffix),
             Self::Bare { prefix, .. } => prefix.push_str(suffix),
             // It has one database.
             Self::Rqlite { .. } => {}
@@ -118,6 +145,7 @@ impl Setup {
             Session::Plain { .. }
             | Session::Verso { .. }
             | Session::Library { .. }
+            | Session::LibraryFile { .. }
             | Session::Rqlite { .. } => Ok(Box::new(steps::SqlClient::open(self, synchronous)?)),
         }
     }

@@ -186,6 +186,12 @@ fn unprepared() -> SqlError {
     SqlError::wrong("it was not prepared".to_owned())
 }
 
+/// Requests to the store that a connection has made.
+pub(crate) fn requests(sql: &mut dyn Sql) -> Result<i64, SqlError> {
+    let requests = sql.run("SELECT verso_stats() ->> 'requests'", &[])?;
+    requests.ok_or_else(|| SqlError::wrong("no requests were counted".to_owned()))
+}
+
 /// An answer that must be this one, of one row.
 pub(crate) fn same(answer: Option<i64>, expected: i64) -> Result<u64, SqlError> {
     if answer == Some(expected) {
@@ -263,6 +269,25 @@ impl Client for SqlClient {
                 self.bulk = Some(bulk);
                 Ok(())
             }
+        }
+    }
+
+    fn requests(&mut self) -> Result<Option<i64>, SqlError> {
+        if !self.session.has_nodes() {
+            return Ok(None);
+        }
+        let mut requests = requests(self.sql.as_mut())?;
+        if let Some(bulk) = &mut self.bulk {
+            requests += bulk.requests()?;
+        }
+        Ok(Some(requests))
+    }
+
+    fn most(&self, work: Work) -> u64 {
+        if work == Work::SelectCold {
+            u64::try_from(self.rows).unwrap_or(u64::MAX)
+        } else {
+            u64::MAX
         }
     }
 

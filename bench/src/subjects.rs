@@ -30,6 +30,9 @@ pub(crate) struct Peers {
     /// mvSQLite's patched `libsqlite3.so`
     #[arg(long, value_name = "FILE", requires = "mvstore")]
     pub(crate) mvsqlite: Option<PathBuf>,
+    /// libSQL as a shared library with SQLite's functions
+    #[arg(long, value_name = "LIBRARY")]
+    pub(crate) libsql: Option<PathBuf>,
     /// rqlite's server `rqlited`
     #[arg(long, value_name = "FILE")]
     pub(crate) rqlited: Option<PathBuf>,
@@ -53,6 +56,10 @@ pub(crate) struct Subject {
     environment: Vec<(&'static str, String)>,
     worker: Option<Worker>,
     nodes: Vec<Running>,
+    /// The store that its nodes serve.
+    served: Option<String>,
+    /// How much longer a sync takes where the workload does not say.
+    sync_delay: Option<Duration>,
     /// The file of an embedded store.
     file: Option<PathBuf>,
     _server: Option<Ended>,
@@ -63,12 +70,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 const DATABASE: &str = "bench.db";
 
+/// The bounded freshness of who has it.
+const FRESHNESS: &str = "bounded:1000";
+
 impl Peers {
     /// Whether a subject can be measured.
     pub(crate) fn has(&self, kind: Kind) -> bool {
         (!kind.in_cluster() || self.cluster.is_some())
             && (kind != Kind::Mvsqlite || self.mvsqlite.is_some())
             && (kind != Kind::Store || self.store.is_some())
+            && (kind != Kind::Libsql || self.libsql.is_some())
             && (kind != Kind::Rqlite || self.rqlited.is_some())
     }
 }
@@ -83,7 +94,7 @@ impl Subject {
         name: &str,
     ) -> anyhow::Result<Self> {
         let prefix = format!("{name}-{}", kind.name());
-        let mut servers = Vec::new();
+        let mut behind_nodes = None;
         let mut server = None;
         let mut environment = Vec::new();
         let cluster = || peers.cluster.clone().context("`--cluster` is needed");
@@ -97,13 +108,10 @@ impl Subject {
                 path: folder.join("plain.db"),
             },
             Kind::Embedded => verso(&file),
-            Kind::Node | Kind::Nodes => {
-                let count = if kind == Kind::Node { 1 } else { 3 };
-                for _ in 0..count {
-                    servers.push(Running::start(Some(file.as_str()), data.sync_delay)?);
-                }
-                let addresses: Vec<&str> = servers.iter().map(Running::address).collect();
-                verso(&format!("http://{}", addresses.join(",")))
+            Kind::Node | Kind::Nodes => verso(behind_nodes.insert(file)),
+            Kind::NodeBounded => {
+                environment.push(("VERSO_FRESHNESS", FRESHNESS.to_owned()));
+                verso(behind_nodes.insert(file))
             }
             Kind::Store => Session::Verso {
                 store: peers.store.clone().context("`--store` is needed")?,
@@ -114,11 +122,11 @@ impl Subject {
                 prefix,
             },
             Kind::Fdb => verso(&in_cluster()?),
-            Kind::FdbNode => {
-                servers.push(Running::start(Some(&in_cluster()?), None)?);
-                let url = servers.first().map(|one| one.url.clone());
-                verso(&url.context("it was started")?)
-            }
+            Kind::FdbNode => verso(behind_nodes.insert(in_cluster()?)),
+            Kind::Libsql => Session::LibraryFile {
+                library: peers.libsql.clone().context("`--libsql` is needed")?,
+                path: folder.join("libsql.db").display().to_string(),
+            },
             Kind::Rqlite => {
                 let program = peers.rqlited.as_ref().context("`--rqlited` is needed")?;
                 let (rqlited, url) = rqlite::start(program, folder)?;
@@ -137,7 +145,7 @@ impl Subject {
                 }
             }
         };
-        Ok(Self {
+        let mut subject = Self {
             kind,
             setup: Setup {
                 session,
@@ -146,10 +154,30 @@ impl Subject {
             },
             environment,
             worker: None,
-            nodes: servers,
+            nodes: Vec::new(),
+            served: behind_nodes,
+            sync_delay: data.sync_delay,
             file: kind.file().map(|name| folder.join(name)),
             _server: server,
-        })
+        };
+        subject.start_nodes()?;
+        Ok(subject)
+    }
+
+    /// Starts its nodes, if it has any. Those that ran before end first.
+    fn start_nodes(&mut self) -> anyhow::Result<()> {
+        let Some(store) = &self.served else {
+            return Ok(());
+        };
+        self.nodes.clear();
+        let count = if self.kind == Kind::Nodes { 3 } else { 1 };
+        for _ in 0..count {
+            let node = Running::start(Some(store), self.setup.sync_delay)?;
+            self.nodes.push(node);
+        }
+        let addresses: Vec<&str> = self.nodes.iter().map(Running::address).collect();
+        self.setup.session = verso(&format!("http://{}", addresses.join(",")));
+        Ok(())
     }
 
     /// Fills its database, and these tables.
@@ -164,6 +192,18 @@ impl Subject {
 
     fn worker(&self) -> anyhow::Result<Worker> {
         Worker::start(&self.setup, &self.environment)
+    }
+
+    /// Gets ready for another workload: in a process of its own, and with syncs that take as
+    /// long as the workload says.
+    pub(crate) fn ready(&mut self, workload: &Workload) -> anyhow::Result<()> {
+        self.rest();
+        let sync_delay = workload.sync_delay.or(self.sync_delay);
+        if self.setup.sync_delay != sync_delay && self.kind.takes(workload) {
+            self.setup.sync_delay = sync_delay;
+            self.start_nodes()?;
+        }
+        Ok(())
     }
 
     /// Forgets the process that worked until now.
@@ -226,7 +266,10 @@ impl Subject {
             return Ok(None);
         };
         let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        let sum = "SELECT sum(length(key) + length(value)) FROM kv";
+        // The pairs of the newest commits are not in their table yet.
+        let sum = "SELECT (SELECT sum(length(key) + length(value)) FROM kv) + \
+             (SELECT ifnull(sum(length(pairs)), 0) FROM commits WHERE version > \
+                 (SELECT flushed FROM commits ORDER BY version DESC LIMIT 1))";
         let bytes: i64 = db.query_row(sum, (), |row| row.get(0))?;
         Ok(Some(u64::try_from(bytes)?))
     }

@@ -13,11 +13,11 @@ pub(crate) struct Transaction {
 const OPTIMISTIC: u32 = 3;
 
 impl Transaction {
-    /// The first attempt. In SQLite itself a plain `BEGIN` cannot be upgraded once another has
+    /// The first attempt. In SQLite and libSQL a plain `BEGIN` cannot be upgraded once another has
     /// committed, so there it waits for its turn at once.
     pub(crate) fn new(session: &Session) -> Self {
         Self {
-            is_optimistic: !matches!(session, Session::Plain { .. }),
+            is_optimistic: !matches!(session, Session::Plain { .. } | Session::LibraryFile { .. }),
             attempt: 0,
         }
     }

@@ -10,6 +10,7 @@ use hdrhistogram::Histogram;
 
 use crate::numbers::Numbers;
 use crate::protocol::{Reply, Request, Setup, Turn};
+use crate::sent::Sent;
 use crate::session::{Client, Session};
 use crate::sql::Failure;
 use crate::workload::{Synchronous, Tables, Work, big, content};
@@ -189,6 +190,7 @@ impl Worker {
         } else {
             limit
         };
+        let before = self.sent(writers)?;
         let turns = self.turns;
         let barrier = &Barrier::new(writers);
         let began = Instant::now();
@@ -210,12 +212,18 @@ impl Worker {
         });
         let seconds = began.elapsed().as_secs_f64();
         let done: Vec<Done> = done.into_iter().collect::<anyhow::Result<_>>()?;
-        let turn = summary(&done, seconds)?;
+        let mut turn = summary(&done, seconds)?;
+        self.sent(writers)?.count(before, &mut turn);
         self.units += turn.units;
         if let Some(client) = self.clients.first_mut() {
             client.check(work)?;
         }
         Ok(turn)
+    }
+
+    /// What these clients have asked and sent.
+    fn sent(&mut self, writers: usize) -> anyhow::Result<Sent> {
+        Sent::by(self.clients.iter_mut().take(writers))
     }
 
     /// By how much the database has less than was done.
@@ -241,7 +249,9 @@ impl Worker {
         let took = began.elapsed();
         done.latencies.reset();
         done.latencies.saturating_record(nanos(took));
-        summary(&[done], took.as_secs_f64())
+        let mut turn = summary(&[done], took.as_secs_f64())?;
+        Sent::by([&mut client])?.count(Sent::default(), &mut turn);
+        Ok(turn)
     }
 }
 
@@ -273,6 +283,7 @@ fn work_on(
         first_error: None,
         latencies: Histogram::new_with_max(LONGEST, DIGITS)?,
     };
+    let most = client.most(work);
     let began = Instant::now();
     let mut operation = began;
     loop {
@@ -297,7 +308,7 @@ fn work_on(
                 done.first_error.get_or_insert(error.message);
             }
         }
-        if began.elapsed() >= limit {
+        if began.elapsed() >= limit || done.operations >= most {
             return Ok(done);
         }
     }
@@ -327,6 +338,8 @@ fn summary(done: &[Done], seconds: f64) -> anyhow::Result<Turn> {
         first_error,
         conflicts: done.iter().map(|one| one.conflicts).sum(),
         wrong: done.iter().map(|one| one.wrong).sum(),
+        requests: None,
+        traffic: None,
         memory: memory::resident(std::process::id()),
         node_memory: None,
     })

@@ -1,5 +1,8 @@
 //! The list of workloads.
 
+use std::time::Duration;
+
+use crate::targets;
 use crate::workload::{Group, Synchronous, Work};
 use crate::ycsb::Mix;
 
@@ -15,6 +18,8 @@ pub(crate) struct Workload {
     /// How many connections work at once, each in a thread of its own.
     pub(crate) writers: usize,
     pub(crate) synchronous: Synchronous,
+    /// How much longer a sync takes, whatever the run says.
+    pub(crate) sync_delay: Option<Duration>,
 }
 
 impl Workload {
@@ -42,6 +47,7 @@ const fn workload(
         work,
         writers,
         synchronous: Synchronous::Full,
+        sync_delay: None,
     }
 }
 
@@ -94,6 +100,16 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         Work::Update,
         16,
     ),
+    Workload {
+        // A disk with a cache that survives a power loss needs less, any other one more.
+        sync_delay: Some(Duration::from_millis(2)),
+        ..many(
+            "update-16-slow-sync",
+            "autocommit UPDATE, 16 writers, own tables, where a sync takes 2 ms",
+            Work::Update,
+            16,
+        )
+    },
     many(
         "update-64",
         "autocommit UPDATE, 64 writers, own tables",
@@ -216,8 +232,13 @@ pub(crate) const WORKLOADS: &[Workload] = &[
     ),
 ];
 
-/// Those that a name on the command line stands for: one, or all that begin with it.
+/// Those that a name on the command line stands for: one, all of a table of targets, or all that
+/// begin with it.
 pub(crate) fn named(name: &str) -> Vec<&'static Workload> {
+    if let Some(names) = targets::table(name) {
+        let named = |one: &&Workload| names.contains(&one.name);
+        return WORKLOADS.iter().filter(named).collect();
+    }
     let exact: Vec<_> = WORKLOADS.iter().filter(|one| one.name == name).collect();
     if !exact.is_empty() {
         return exact;

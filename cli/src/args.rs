@@ -6,10 +6,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 use verso_pagestore::{
-    DatabaseName, Moment, NameError, ParseMomentError, StoreUrl, StoreUrlError, UnixMillis,
+    DatabaseName, Moment, NameError, ParseBytesError, ParseMomentError, StoreUrl, StoreUrlError,
+    UnixMillis,
 };
 
-use crate::bytes::ParseBytesError;
 use crate::commands::{catalogue, check, copy, demo, export, import, log, serve, shell, sql};
 use crate::error::UsageError;
 

@@ -1,7 +1,6 @@
 //! The `verso` command.
 
 mod args;
-mod bytes;
 mod commands;
 mod connection;
 mod dump;

@@ -286,7 +286,10 @@ const UNREACHABLE: [(&str, &str); 16] = [
         "sqlite:plain.db",
         "database of something else; choose another file",
     ),
-    ("sqlite:newer.db", "format 9, and this build reads up to"),
+    (
+        "sqlite:newer.db",
+        "has format 9, and this build reads format 2: use a newer verso",
+    ),
     ("sqlite:", "names nothing: write a path"),
     ("memory:", "names nothing: write a path or name"),
     ("fdb:/etc/foundationdb/fdb.cluster", "fdb.cluster"),

@@ -11,6 +11,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 use tempfile::TempDir;
+use verso_engine::kv::sqlite::{SqliteKv, SqliteOptions};
+use verso_engine::kv::{Kv, KvTransaction};
+use verso_pagestore::Durability;
 
 /// The file of a test store, in its folder.
 const STORE: &str = "store.db";
@@ -122,6 +125,22 @@ impl TestStore {
     #[must_use]
     pub fn path(&self) -> PathBuf {
         self.folder.path().join(STORE)
+    }
+
+    /// Puts the pairs of the newest commits of a store in a file where SQL finds them, in the table
+    /// `kv`. Who closes the store does that as well, but a node keeps it open.
+    ///
+    /// # Panics
+    /// If the store cannot be opened, or does not take a commit.
+    pub fn settle(&self) {
+        let options = SqliteOptions {
+            longest_tail: 1,
+            ..SqliteOptions::default()
+        };
+        let kv = SqliteKv::open_with(&self.path(), options).expect("a store in a file");
+        let mut transaction = kv.begin().expect("a transaction");
+        transaction.clear(b"never set");
+        transaction.commit(Durability::Off).expect("a commit");
     }
 
     /// The folder that the store is in.

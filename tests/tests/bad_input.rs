@@ -122,6 +122,7 @@ fn a_wrong_checksum_is_corrupt_to_sql_and_named() {
     db.execute_batch("CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (1)")
         .unwrap();
     drop(db);
+    store.settle();
     let file = Connection::open(store.path()).unwrap();
     // The page number stands behind 'd', eight bytes of id, and 'p'.
     let damage = "UPDATE kv SET value = CAST(substr(value, 1, length(value) - 1) || x'00' AS BLOB) \

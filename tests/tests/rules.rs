@@ -565,6 +565,7 @@ fn connections_of_a_process_share_their_page_cache() {
     let one = store.connect("app.db");
     one.execute_batch("CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (7)")
         .unwrap();
+    store.settle();
     assert_eq!(integer(&one, "SELECT n FROM t"), 7);
     // No page can be read from the store any more: page records stand under 'd', id, 'p'.
     let file = Connection::open(store.path()).unwrap();

@@ -10,6 +10,8 @@ use parking_lot::RwLock;
 use verso_cache::History;
 use verso_pagestore::{Changes, DatabaseId, PageNumber, Version, VersionedPage};
 
+use crate::owner::is_interior;
+
 /// Which open store of this process: two stores may hold copies of one database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct StoreKey(pub(crate) u64);
@@ -43,14 +45,34 @@ impl PageCache {
         number: PageNumber,
         at: Version,
     ) -> Option<VersionedPage> {
-        let unchanged = |from| {
-            let history = self.histories.read().get(&database).cloned();
-            history.is_some_and(|history| history.read().unchanged(number, from, at))
-        };
+        let unchanged = |from| self.unchanged(database, number, from, at);
         self.pages.get(database, number, at, unchanged)
     }
 
-    /// Keeps a page that is valid at `at`.
+    /// The same, but it does not count as a use.
+    pub(crate) fn look(
+        &self,
+        database: CachedDatabase,
+        number: PageNumber,
+        at: Version,
+    ) -> Option<VersionedPage> {
+        let unchanged = |from| self.unchanged(database, number, from, at);
+        self.pages.look(database, number, at, unchanged)
+    }
+
+    fn unchanged(
+        &self,
+        database: CachedDatabase,
+        number: PageNumber,
+        from: Version,
+        to: Version,
+    ) -> bool {
+        let history = self.histories.read().get(&database).cloned();
+        history.is_some_and(|history| history.read().unchanged(number, from, to))
+    }
+
+    /// Keeps a page that is valid at `at`. An interior page of a b-tree stays longer: SQLite has it in
+    /// its own cache for most of the time, so that it seems to be used less than it is.
     pub(crate) fn put(
         &self,
         database: CachedDatabase,
@@ -58,7 +80,11 @@ impl PageCache {
         page: VersionedPage,
         at: Version,
     ) {
+        let is_interior = is_interior(number, &page.page);
         self.pages.put(database, number, page, at);
+        if is_interior {
+            self.pages.prefer(database, number);
+        }
     }
 
     /// Forgets everything about a database whose store was put back to an older state.

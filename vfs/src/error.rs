@@ -355,7 +355,7 @@ fn commit_code(error: &CommitError) -> c_int {
 
 fn store_code(error: &StoreError) -> c_int {
     match error {
-        StoreError::Unavailable { .. } | StoreError::NewerFormat { .. } => sqlite::SQLITE_CANTOPEN,
+        StoreError::Unavailable { .. } | StoreError::OtherFormat { .. } => sqlite::SQLITE_CANTOPEN,
         StoreError::Busy { .. } | StoreError::Unreachable { .. } => sqlite::SQLITE_BUSY,
         StoreError::Denied { .. } => sqlite::SQLITE_PERM,
         StoreError::Full { .. } => sqlite::SQLITE_FULL,

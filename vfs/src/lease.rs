@@ -5,21 +5,21 @@
 //! there the thread wakes as soon as its turn has come.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use verso_pagestore::{
-    DatabaseId, Lease, LeaseAnswer, LeaseError, LeaseId, LeaseRequest, LeaseView, StoreUrl, Ticket,
-    Version,
+    DatabaseId, Lease, LeaseAnswer, LeaseError, LeaseId, LeaseRequest, LeaseView, Place, StoreUrl,
+    Ticket, Version,
 };
 
 use crate::cache::StoreKey;
 use crate::error::VfsError;
 use crate::process::{Process, StoreClient};
-use crate::renewer::{Renewal, Renewer};
+use crate::renewer::{Renewal, Renewer, Standing};
 
 /// The busy handler of a connection: false when its patience is over.
 pub(crate) type Busy<'a> = &'a mut dyn FnMut() -> bool;
@@ -33,7 +33,9 @@ const SHORTEST_PAUSE: Duration = Duration::from_micros(500);
 const LONGEST_PAUSE: Duration = Duration::from_millis(4);
 /// The longest pause grows with the number of those who come before, up to this.
 const LONGEST_PAUSE_IN_QUEUE: Duration = Duration::from_millis(20);
-const PAUSE_BEHIND_OTHERS: Duration = Duration::from_millis(50);
+/// Who is woken looks for itself now and then all the same, often enough to confirm a lease that
+/// was handed over.
+const PAUSE_UNTIL_WOKEN: Duration = Duration::from_millis(100);
 
 /// A database of a store that this process has open.
 type Key = (StoreKey, DatabaseId);
@@ -43,14 +45,26 @@ type Key = (StoreKey, DatabaseId);
 pub(crate) struct Leases {
     /// Who waits in this process, in the order of their turns.
     waiting: Mutex<BTreeMap<(Key, Ticket), Arc<Bell>>>,
+    /// What is held in this process.
+    held: Mutex<HashSet<(Key, LeaseId)>>,
     /// Since when a lease has looked the same. Kept between waits, and when a store is closed
     /// and opened again, or connections with a short patience would never see that a holder
     /// is dead.
     seen: Mutex<HashMap<(StoreUrl, DatabaseId), (LeaseView, Instant)>>,
     renewer: Renewer,
+    /// What the ids of this process begin with.
+    client: OnceLock<LeaseId>,
 }
 
 impl Leases {
+    fn new_id(&self) -> Result<LeaseId, VfsError> {
+        let id = match self.client.get() {
+            Some(client) => client.beside(),
+            None => LeaseId::random().and_then(|new| self.client.get_or_init(|| new).beside()),
+        };
+        id.map_err(|error| VfsError::Random(error.to_string()))
+    }
+
     pub(crate) const fn renewer(&self) -> &Renewer {
         &self.renewer
     }
@@ -72,6 +86,13 @@ impl Leases {
         let waiting = self.waiting.lock();
         let first = waiting.range((key, Ticket(Version::MIN))..).next();
         first.is_some_and(|(place, _)| *place == (key, ticket))
+    }
+
+    /// Whether whoever waits here is woken when the lease may be there: its turn comes after that of
+    /// others in this process.
+    fn is_woken(&self, key: Key, ticket: Option<Ticket>) -> bool {
+        let is_held_here = self.held.lock().iter().any(|(held, _)| *held == key);
+        is_held_here || !ticket.is_some_and(|ticket| self.is_next(key, ticket))
     }
 
     /// Remembers what a lease looks like. The answer is the view itself, if it has been the
@@ -124,6 +145,7 @@ impl Drop for HeldLease {
             return;
         }
         let leases = &self.process.leases;
+        leases.held.lock().remove(&(self.key, self.lease.id));
         if leases.renewer.remove(&self.renewal)
             && let Err(error) = self.client.pages().release_lease(&self.lease)
         {
@@ -143,7 +165,7 @@ pub(crate) fn acquire(
     time_to_live: Duration,
     busy: Busy<'_>,
 ) -> Result<Option<HeldLease>, VfsError> {
-    let id = LeaseId::random().map_err(|error| VfsError::Random(error.to_string()))?;
+    let id = process.leases.new_id()?;
     let mut wait = Wait {
         process,
         client: client.clone(),
@@ -157,23 +179,27 @@ pub(crate) fn acquire(
         bell: Arc::default(),
         granted: None,
         ahead: 0,
+        looked: Instant::now(),
+        pause: SHORTEST_PAUSE,
+        has_slept: false,
     };
     wait.ask()?;
     let has_waited = wait.granted.is_none();
     let wait = Rc::new(RefCell::new(wait));
     loop {
-        if let Some(lease) = wait.borrow_mut().granted.take() {
-            return hold(process, client, lease, time_to_live, has_waited).map(Some);
+        if let Some(granted) = wait.borrow_mut().granted.take() {
+            return hold(process, client, granted, time_to_live, has_waited).map(Some);
         }
         if !call_handler(&wait, busy) {
             // It may have been granted in the last moment.
-            if let Some(lease) = wait.borrow_mut().granted.take() {
-                return hold(process, client, lease, time_to_live, has_waited).map(Some);
+            if let Some(granted) = wait.borrow_mut().granted.take() {
+                return hold(process, client, granted, time_to_live, has_waited).map(Some);
             }
             return Ok(None);
         }
         let mut wait = wait.borrow_mut();
-        if wait.granted.is_none() {
+        // A handler of the application's own has not looked meanwhile.
+        if !std::mem::take(&mut wait.has_slept) && wait.granted.is_none() {
             wait.ask()?;
         }
     }
@@ -182,11 +208,11 @@ pub(crate) fn acquire(
 fn hold(
     process: &'static Process,
     client: &StoreClient,
-    lease: Lease,
+    (lease, standing): (Lease, Standing),
     time_to_live: Duration,
     has_waited: bool,
 ) -> Result<HeldLease, VfsError> {
-    let renewal = Renewal::new(Arc::clone(&client.open), lease, time_to_live);
+    let renewal = Renewal::new(Arc::clone(&client.open), lease, time_to_live, standing);
     let held = HeldLease {
         lease,
         key: (client.open.key, lease.database),
@@ -195,9 +221,13 @@ fn hold(
         renewal: renewal.clone(),
         has_waited,
     };
+    let leases = &process.leases;
+    leases.held.lock().insert((held.key, lease.id));
     // On failure the lease is given back: unrenewed, it could be lost at any time.
-    let renewer = &process.leases.renewer;
-    renewer.add(renewal, process).map_err(VfsError::Thread)?;
+    leases
+        .renewer
+        .add(renewal, process)
+        .map_err(VfsError::Thread)?;
     Ok(held)
 }
 
@@ -207,9 +237,15 @@ struct Wait {
     client: StoreClient,
     request: LeaseRequest,
     bell: Arc<Bell>,
-    granted: Option<Lease>,
+    granted: Option<(Lease, Standing)>,
     /// How many wait before this one, in all processes.
     ahead: usize,
+    /// When the last look at the lease began.
+    looked: Instant,
+    /// How long after it comes the next.
+    pause: Duration,
+    /// Whether the busy handler came to [`sleep`](Self::sleep).
+    has_slept: bool,
 }
 
 impl Wait {
@@ -221,12 +257,28 @@ impl Wait {
     fn ask(&mut self) -> Result<(), LeaseError> {
         let leases = &self.process.leases;
         loop {
+            let before = std::mem::replace(&mut self.looked, Instant::now());
             match self.client.pages().lease(&self.request)? {
                 LeaseAnswer::Granted(lease) => {
-                    self.leave_local_queue();
-                    self.request.ticket = None;
-                    self.granted = Some(lease);
+                    self.take(lease, Standing::Confirmed);
                     return Ok(());
+                }
+                LeaseAnswer::HandedOver(lease) => {
+                    // It has been so since the look before, at most.
+                    let time_to_live = self.request.time_to_live;
+                    if before.elapsed() < LeaseRequest::time_to_confirm(time_to_live) / 4 {
+                        self.take(lease, Standing::HandedOver);
+                        return Ok(());
+                    }
+                    match self.client.pages().renew_lease(&lease) {
+                        Ok(()) => {
+                            self.take(lease, Standing::Confirmed);
+                            return Ok(());
+                        }
+                        // Somebody took it over: there is another turn to wait for.
+                        Err(LeaseError::Lost { .. }) => {}
+                        Err(error) => return Err(error),
+                    }
                 }
                 LeaseAnswer::Waiting {
                     ticket,
@@ -244,6 +296,12 @@ impl Wait {
                 }
             }
         }
+    }
+
+    fn take(&mut self, lease: Lease, standing: Standing) {
+        self.leave_local_queue();
+        self.request.ticket = None;
+        self.granted = Some((lease, standing));
     }
 
     fn take_place(&mut self, ticket: Ticket) {
@@ -274,22 +332,22 @@ impl Wait {
     /// Sleeps until the lease is granted, but no longer than `duration`.
     fn sleep(&mut self, duration: Duration) -> Result<(), LeaseError> {
         let deadline = Instant::now() + duration;
-        let mut pause = SHORTEST_PAUSE;
+        self.has_slept = true;
         while self.granted.is_none() {
-            let rest = deadline.saturating_duration_since(Instant::now());
-            if rest.is_zero() {
-                break;
-            }
-            let is_next = |ticket| self.process.leases.is_next(self.key(), ticket);
-            let longest = if self.request.ticket.is_some_and(is_next) {
-                pause
+            let ticket = self.request.ticket;
+            let pause = if self.process.leases.is_woken(self.key(), ticket) {
+                PAUSE_UNTIL_WOKEN
             } else {
-                PAUSE_BEHIND_OTHERS
+                self.pause
             };
-            if self.bell.wait(longest.min(rest)) {
-                pause = SHORTEST_PAUSE;
+            let (now, due) = (Instant::now(), self.looked + pause);
+            let wait = due.min(deadline).saturating_duration_since(now);
+            if self.bell.wait(wait) {
+                self.pause = SHORTEST_PAUSE;
+            } else if Instant::now() >= due {
+                self.pause = (self.pause * 2).min(self.longest_pause());
             } else {
-                pause = (pause * 2).min(self.longest_pause());
+                break;
             }
             self.ask()?;
         }
@@ -303,10 +361,11 @@ impl Drop for Wait {
             return;
         };
         self.leave_local_queue();
-        let left = self
-            .client
-            .pages()
-            .leave_queue(self.request.database, ticket);
+        let left = self.client.pages().leave_queue(&Place {
+            database: self.request.database,
+            id: self.request.id,
+            ticket,
+        });
         if let Err(error) = left {
             // Its turn will come and be missed.
             tracing::debug!(%error, "a place in the queue for a lease was not given up");
@@ -360,7 +419,7 @@ impl Bell {
     /// Whether it was rung within `longest`.
     fn wait(&self, longest: Duration) -> bool {
         let mut rung = self.rung.lock();
-        if !*rung {
+        if !*rung && !longest.is_zero() {
             self.changed.wait_for(&mut rung, longest);
         }
         std::mem::take(&mut *rung)

@@ -26,6 +26,8 @@
 //! | `at=MOMENT` | read the past: a version, a time such as `2026-01-31T12:00:00Z`, or `-15m` |
 //! | `writers=MODE` | `concurrent` or `queued`; else `VERSO_WRITERS`, else `concurrent`. Later: `PRAGMA verso_writers` |
 //! | `freshness=HOW` | `strict`, or `bounded:MS`: a transaction may begin on a snapshot that lacks others' commits of the last `MS` milliseconds; else `VERSO_FRESHNESS`, else `strict`. Later: `PRAGMA verso_freshness` |
+//! | `cache_dir=FOLDER` | keep pages in this folder on local disk for the next process; an empty one for none. Else [`Options::cache_dir`], else `VERSO_CACHE_DIR`, else none. Without effect on an embedded store, which is as near |
+//! | `cache_dir_size=BYTES` | most bytes of all files in that folder, such as `512MiB`, from `16MiB` on; else [`Options::cache_dir_bytes`], else `VERSO_CACHE_DIR_SIZE`, else `1GiB`. Give all processes of a folder the same |
 //! | `mode=ro`, `mode=rw` | as in SQLite: read only (follows new commits); do not create |
 //! | `immutable=1` | read only, stays at the newest version of when it was opened |
 //! | `nolock=1` | refused: it would read a database while it changes |
@@ -39,6 +41,7 @@
 
 mod ahead;
 mod cache;
+mod cache_folder;
 mod conflict;
 mod connection;
 mod database;
@@ -61,6 +64,7 @@ mod stats;
 mod transaction;
 
 use std::ffi::c_int;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,13 +97,20 @@ pub struct Options {
     /// Size of the page cache in bytes. The process has one cache; the first database that
     /// it opens decides.
     pub cache_bytes: u64,
+    /// The folder on local disk in which pages of stores that are not embedded are kept for the next
+    /// process, of databases whose URI has no `cache_dir=`; `None` for `VERSO_CACHE_DIR`, else none.
+    pub cache_dir: Option<PathBuf>,
+    /// Most bytes of that folder. Less than 16 MiB counts as 16 MiB. `None` for
+    /// `VERSO_CACHE_DIR_SIZE`, else 1 GiB. The first database that a process opens with a folder
+    /// decides.
+    pub cache_dir_bytes: Option<u64>,
     /// For how long others must see no sign of life of this process before they take over a
     /// writer lease that it holds. Less than 100 ms counts as 100 ms. Whole milliseconds.
     pub lease_time_to_live: Duration,
 }
 
 impl Options {
-    /// The VFS `verso` with a page cache of 64 MiB, and leases that live 5 seconds.
+    /// The VFS `verso` with a page cache of 64 MiB, none on disk, and leases that live 5 seconds.
     #[must_use]
     pub fn new(opener: StoreOpener) -> Self {
         Self {
@@ -108,6 +119,8 @@ impl Options {
             is_default: false,
             store: None,
             cache_bytes: 64 << 20,
+            cache_dir: None,
+            cache_dir_bytes: None,
             lease_time_to_live: Duration::from_secs(5),
         }
     }

@@ -1,12 +1,15 @@
 //! Opening a database: its name, its store, and the parameters of its URI.
 
 use verso_pagestore::{
-    BeginError, CatalogueError, DatabaseId, DatabaseName, Moment, Snapshot, StoreUrl, UnixMillis,
+    BeginError, Begun, CatalogueError, DatabaseId, DatabaseName, Moment, Snapshot, StoreUrl,
+    UnixMillis,
 };
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::Options;
+use crate::cache_folder::CacheFolder;
+use crate::database::Disk;
 use crate::error::VfsError;
 use crate::pragma::{Freshness, Settings, Writers};
 use crate::process::StoreHandle;
@@ -35,6 +38,10 @@ pub(crate) struct Parameters {
     pub(crate) no_lock: bool,
     /// `cache=MODE`
     pub(crate) cache: Option<String>,
+    /// `cache_dir=FOLDER`
+    pub(crate) cache_dir: Option<String>,
+    /// `cache_dir_size=BYTES`
+    pub(crate) cache_dir_size: Option<String>,
 }
 
 /// Which snapshots a connection reads.
@@ -51,13 +58,23 @@ pub(crate) struct Opened {
     pub(crate) name: DatabaseName,
     pub(crate) store: StoreHandle,
     pub(crate) follow: Follow,
+    /// What was the newest state at a moment, if it follows that.
+    pub(crate) newest: Option<(Begun, Instant)>,
     pub(crate) read_only: bool,
     pub(crate) settings: Settings,
+    pub(crate) disk: Disk,
     pub(crate) lease_time_to_live: Duration,
 }
 
 /// The parameters of a URI that are Verso's, each once at most.
-const PARAMETERS: [&str; 4] = ["store", "at", "writers", "freshness"];
+const PARAMETERS: [&str; 6] = [
+    "store",
+    "at",
+    "writers",
+    "freshness",
+    "cache_dir",
+    "cache_dir_size",
+];
 
 /// Those that SQLite reads, or that its documentation names.
 const PARAMETERS_OF_SQLITE: [&str; 8] = [
@@ -127,9 +144,12 @@ pub(crate) fn open(
         None => None,
     };
     let url = store_url(options, parameters)?.absolute();
+    let folder = CacheFolder::chosen(options, parameters)?.filter(|_| is_remote(&url));
     let store = StoreHandle::open(url, options.opener, options.cache_bytes)?;
-    let follow = if let Some(moment) = moment {
-        Follow::Pinned(store.pages()?.snapshot_at(&name, moment)?)
+    let asked = Instant::now();
+    let (follow, newest) = if let Some(moment) = moment {
+        let pinned = store.pages()?.snapshot_at(&name, moment)?;
+        (Follow::Pinned(pinned), None)
     } else {
         let newest = match store.pages()?.begin(&name, None) {
             Err(BeginError::NoSuchDatabase { .. }) if flags.create => {
@@ -145,9 +165,9 @@ pub(crate) fn open(
             begun => begun?,
         };
         if parameters.immutable {
-            Follow::Pinned(newest.snapshot)
+            (Follow::Pinned(newest.snapshot), None)
         } else {
-            Follow::Newest
+            (Follow::Newest, Some((newest, asked)))
         }
     };
     let read_only = flags.read_only || follow != Follow::Newest;
@@ -155,8 +175,10 @@ pub(crate) fn open(
         name,
         store,
         follow,
+        newest,
         read_only,
         settings,
+        disk: Disk::new(folder),
         lease_time_to_live: options.lease_time_to_live.max(SHORTEST_TIME_TO_LIVE),
     })
 }
@@ -196,9 +218,17 @@ fn freshness(parameters: &Parameters) -> Result<Freshness, VfsError> {
 
 /// The value of an environment variable, which says nothing if it is empty. What is not
 /// UTF-8 is no value that anything here takes, and is seen to be none.
-fn environment(variable: &str) -> Option<String> {
+pub(crate) fn environment(variable: &str) -> Option<String> {
     let value = std::env::var_os(variable).filter(|value| !value.is_empty())?;
     Some(value.to_string_lossy().into_owned())
+}
+
+/// Whether reading a local disk is faster than asking the store.
+const fn is_remote(url: &StoreUrl) -> bool {
+    match url {
+        StoreUrl::Nodes(_) | StoreUrl::FoundationDb(_) => true,
+        StoreUrl::Sqlite(_) | StoreUrl::Memory(_) => false,
+    }
 }
 
 fn store_url(options: &Options, parameters: &Parameters) -> Result<StoreUrl, VfsError> {
@@ -236,7 +266,8 @@ mod tests {
         for name in ["sotre", "Store", "store ", "key", ""] {
             let told = refusal(&["vfs", name]).expect(name);
             assert!(told.contains(&format!("'{name}'")), "{told}");
-            assert!(told.contains("store=, at=, writers=, freshness="), "{told}");
+            let ours = "store=, at=, writers=, freshness=, cache_dir=, cache_dir_size=";
+            assert!(told.contains(ours), "{told}");
         }
         let told = refusal(&["at", "store", "at"]).expect("at is there twice");
         assert!(told.contains("at= twice"), "{told}");

@@ -242,11 +242,12 @@ impl Overlay {
                 Held::Spilled(_) => None,
             })
             .collect();
-        let zeros = Bytes::from(vec![0; page_size.length()]);
+        let mut zeros = None;
         for index in self.kept.get()..page_count.get() {
             if let Some(number) = PageNumber::from_index(u64::from(index))
                 && !self.pages.contains_key(&number)
             {
+                let zeros = zeros.get_or_insert_with(|| Bytes::from(vec![0; page_size.length()]));
                 writes.push(PageWrite {
                     number,
                     page: zeros.clone(),
@@ -345,7 +346,7 @@ mod tests {
             version: Version::MIN,
             commit: CommitId::from_bytes([0; 16]),
             read_version: 0,
-            is_lease_free: false,
+            lease: verso_pagestore::LeaseStanding::Unknown,
             mark: None,
             page_size: (count > 0).then(|| size(512)),
             page_count: PageCount::new(count),

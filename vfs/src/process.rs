@@ -4,16 +4,19 @@
 //! process has its own [`Process`], found by process id.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
+use verso_cache::DiskCache;
 use verso_pagestore::{
     BeginError, Bound, DatabaseName, PageStore, Recent, Since, Snapshot, StoreError, StoreUrl,
 };
 
 use crate::StoreOpener;
 use crate::cache::{PageCache, StoreKey};
+use crate::cache_folder::CacheFolder;
 use crate::connection::Connections;
 use crate::joint::Joints;
 use crate::lease::Leases;
@@ -75,6 +78,8 @@ pub(crate) struct Process {
     pub(crate) stores: Mutex<HashMap<StoreUrl, Weak<OpenStore>>>,
     pub(crate) cache: PageCache,
     cache_bytes: u64,
+    /// By folder. The first database that uses one chooses its size.
+    disk_caches: Mutex<HashMap<PathBuf, Arc<DiskCache>>>,
     pub(crate) leases: Leases,
     pub(crate) connections: Connections,
     pub(crate) joints: Joints,
@@ -94,6 +99,7 @@ impl Process {
             stores: Mutex::default(),
             cache: PageCache::new(cache_bytes),
             cache_bytes,
+            disk_caches: Mutex::default(),
             leases: Leases::default(),
             connections: Connections::default(),
             joints: Joints::default(),
@@ -125,6 +131,14 @@ impl Process {
             process = process.child.get()?;
         }
         Some(process)
+    }
+
+    /// The page cache on disk in a folder.
+    pub(crate) fn disk_cache(&self, folder: &CacheFolder) -> Arc<DiskCache> {
+        let mut caches = self.disk_caches.lock();
+        let CacheFolder { path, bytes } = folder;
+        let new = || Arc::new(DiskCache::new(path.clone(), *bytes));
+        Arc::clone(caches.entry(path.clone()).or_insert_with(new))
     }
 
     /// The store, opened if no connection of this process has it open.

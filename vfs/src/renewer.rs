@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use verso_pagestore::Lease;
+use verso_pagestore::{Lease, LeaseRequest};
 
 use crate::ffi;
 use crate::process::{OpenStore, Process};
@@ -16,13 +16,26 @@ use crate::process::{OpenStore, Process};
 /// A lease is renewed so many times within its time to live.
 const RENEWALS: u32 = 4;
 
+/// A lease that was handed over is confirmed after this part of the time that there is for it. Most
+/// have ended by then.
+const PART_TO_CONFIRM: u32 = 8;
+
+/// How a lease was come by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Others know that its holder lives.
+    Confirmed,
+    /// The holder before has handed it over.
+    HandedOver,
+}
+
 /// A lease that must be renewed. Its clones are the same.
 #[derive(Clone)]
 pub(crate) struct Renewal(Arc<Entry>);
 
 struct Entry {
     lease: Lease,
-    period: Duration,
+    time_to_live: Duration,
     /// `None` once the lease has ended. Whoever ends it takes the store out, so that no
     /// other thread ever closes a store.
     held: Mutex<Option<Held>>,
@@ -31,17 +44,30 @@ struct Entry {
 struct Held {
     open: Arc<OpenStore>,
     renewed: Instant,
+    /// For how long that is enough.
+    period: Duration,
 }
 
 impl Renewal {
-    pub(crate) fn new(open: Arc<OpenStore>, lease: Lease, time_to_live: Duration) -> Self {
+    pub(crate) fn new(
+        open: Arc<OpenStore>,
+        lease: Lease,
+        time_to_live: Duration,
+        standing: Standing,
+    ) -> Self {
         let held = Held {
             open,
             renewed: Instant::now(),
+            period: match standing {
+                Standing::Confirmed => time_to_live / RENEWALS,
+                Standing::HandedOver => {
+                    LeaseRequest::time_to_confirm(time_to_live) / PART_TO_CONFIRM
+                }
+            },
         };
         Self(Arc::new(Entry {
             lease,
-            period: time_to_live / RENEWALS,
+            time_to_live,
             held: Mutex::new(Some(held)),
         }))
     }
@@ -51,21 +77,29 @@ impl Renewal {
         self.0.held.lock().take();
     }
 
+    /// How often it must be renewed now; `None` once it has ended.
+    fn period(&self) -> Option<Duration> {
+        self.0.held.lock().as_ref().map(|held| held.period)
+    }
+
     fn renew_if_due(&self) {
         let Entry {
             lease,
-            period,
+            time_to_live,
             held,
         } = &*self.0;
         let mut held = held.lock();
         if let Some(held) = held
             .as_mut()
-            .filter(|held| held.renewed.elapsed() >= *period)
+            .filter(|held| held.renewed.elapsed() >= held.period)
         {
             held.renewed = Instant::now();
-            if let Err(error) = held.open.store.renew_lease(lease) {
+            match held.open.store.renew_lease(lease) {
+                Ok(()) => held.period = *time_to_live / RENEWALS,
                 // The commit will be refused if the lease is lost, and this is tried again.
-                tracing::warn!(%error, database = %lease.database, "a writer lease was not renewed");
+                Err(error) => {
+                    tracing::warn!(%error, database = %lease.database, "a writer lease was not renewed");
+                }
             }
         }
     }
@@ -95,7 +129,8 @@ impl Renewer {
             state.is_running = true;
         }
         // It need not wake up for each of many short leases.
-        let is_early = state.pause.is_none_or(|pause| renewal.0.period < pause);
+        let period = renewal.period().unwrap_or(Duration::MAX);
+        let is_early = state.pause.is_none_or(|pause| period < pause);
         state.renewals.push(renewal);
         drop(state);
         if is_early {
@@ -114,7 +149,7 @@ impl Renewer {
     fn run(&self) -> ! {
         loop {
             let mut state = self.state.lock();
-            let periods = state.renewals.iter().map(|renewal| renewal.0.period);
+            let periods = state.renewals.iter().filter_map(Renewal::period);
             state.pause = periods.min();
             match state.pause {
                 None => self.changed.wait(&mut state),

@@ -22,10 +22,17 @@ pub(crate) fn calls_function(text: &[u8], name: &[u8]) -> bool {
     // What may stand between a name, quoted or not, and its parenthesis. Of comments, the
     // first character is enough.
     let is_between = |byte: u8| byte.is_ascii_whitespace() || b"\"`]".contains(&byte);
-    text.windows(name.len()).enumerate().any(|(begin, part)| {
+    let is_called = |begin: usize| {
         let after = text.get(begin + name.len()..).unwrap_or_default();
         let next = after.iter().find(|byte| !is_between(**byte));
-        part.eq_ignore_ascii_case(name) && next.is_some_and(|next| b"(/-".contains(next))
+        next.is_some_and(|next| b"(/-".contains(next))
+    };
+    let first = name.first().map(u8::to_ascii_lowercase);
+    let starts = text.iter().enumerate();
+    let mut starts = starts.filter(|(_, byte)| Some(byte.to_ascii_lowercase()) == first);
+    starts.any(|(begin, _)| {
+        let part = text.get(begin..begin + name.len());
+        part.is_some_and(|part| part.eq_ignore_ascii_case(name)) && is_called(begin)
     })
 }
 

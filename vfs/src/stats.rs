@@ -24,6 +24,8 @@ impl Counter {
 pub(crate) struct Stats {
     /// Pages that the page cache had.
     pub(crate) cache_hits: Counter,
+    /// Pages that were not in memory, but in the page cache on disk.
+    pub(crate) disk_hits: Counter,
     /// Pages that were read from the store.
     pub(crate) pages_read: Counter,
     /// Requests to the store, of any kind.
@@ -51,6 +53,7 @@ impl Stats {
     pub(crate) fn describe(&self) -> String {
         json!({
             "cache_hits": self.cache_hits.get(),
+            "disk_hits": self.disk_hits.get(),
             "pages_read": self.pages_read.get(),
             "requests": self.requests.get(),
             "commits": self.commits.get(),

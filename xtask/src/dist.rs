@@ -93,7 +93,8 @@ fn binaries(
         "LICENSE-APACHE",
         "LICENSE-MIT",
         "README.md",
-        // The README links to it.
+        // The README links to these.
+        "bench/results/ratios.svg",
         "vfs/examples/quickstart.rs",
     ] {
         bundle.insert_from(root, file, file)?;

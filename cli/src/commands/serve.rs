@@ -7,10 +7,9 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
-use verso_pagestore::{PageStore, StoreUrl};
+use verso_pagestore::{PageStore, StoreUrl, parse_bytes};
 use verso_server::{Limits, Operations, Security, Server, Tls, TlsFiles, Tokens};
 
-use crate::bytes;
 use crate::error::UsageError;
 use crate::logs::{self, LogArgs};
 use crate::store;
@@ -44,7 +43,7 @@ pub(crate) struct Args {
     #[arg(long)]
     insecure: bool,
     /// Memory for pages and the last commits of databases, such as 1GiB; 0 for none
-    #[arg(long, value_name = "BYTES", default_value = "256MiB", value_parser = bytes::parse)]
+    #[arg(long, value_name = "BYTES", default_value = "256MiB", value_parser = parse_bytes)]
     cache: u64,
     /// Serve metrics and health at this address, by plain HTTP: /metrics, /healthz, /readyz
     #[arg(long, value_name = "ADDR")]

@@ -53,16 +53,17 @@ pub enum StoreError {
         /// What was found instead.
         reason: String,
     },
-    /// It was made by a newer version of Verso.
+    /// It was made by a newer or an older version of Verso.
     #[error(
-        "the store {store} has format {found}, and this build reads up to {known}: use a newer verso"
+        "the store {store} has format {found}, and this build reads format {known}: {}",
+        other_format(*found, *known)
     )]
-    NewerFormat {
+    OtherFormat {
         /// Its URL.
         store: String,
         /// The format that it says it has.
         found: u32,
-        /// The newest format that this build knows.
+        /// The format that this build knows.
         known: u32,
     },
     /// A record of it cannot be read.
@@ -93,11 +94,20 @@ impl StoreError {
         | Self::Busy { store, .. }
         | Self::Full { store }
         | Self::NotAStore { store, .. }
-        | Self::NewerFormat { store, .. }
+        | Self::OtherFormat { store, .. }
         | Self::Damaged { store, .. }
         | Self::Io { store, .. }) = &mut self;
         "behind the node".clone_into(store);
         self
+    }
+}
+
+/// What to do about a store of another format.
+const fn other_format(found: u32, known: u32) -> &'static str {
+    if found > known {
+        "use a newer verso"
+    } else {
+        "export its databases with the verso that made it, and import them into a new store"
     }
 }
 

@@ -12,7 +12,35 @@ use crate::{DatabaseId, Version};
 random_id! {
     /// The identity of one wait for a lease, and of the holding that it ends in, chosen at
     /// random by the client. A request whose answer was lost is asked again with the same id.
+    ///
+    /// The first 8 bytes are those of the client: of all the waits of one process.
     LeaseId
+}
+
+impl LeaseId {
+    const CLIENT: usize = 8;
+
+    /// A new id of the same client.
+    ///
+    /// # Errors
+    /// If the operating system gives no random numbers.
+    pub fn beside(&self) -> Result<Self, getrandom::Error> {
+        let mut bytes = *Self::random()?.as_bytes();
+        let (client, _) = bytes.split_at_mut(Self::CLIENT);
+        client.copy_from_slice(self.client());
+        Ok(Self::from_bytes(bytes))
+    }
+
+    /// Whether both are of one client.
+    #[must_use]
+    pub fn is_beside(&self, other: &Self) -> bool {
+        self.client() == other.client()
+    }
+
+    fn client(&self) -> &[u8] {
+        let (client, _) = self.as_bytes().split_at(Self::CLIENT);
+        client
+    }
 }
 
 /// A place in the queue for a lease. Places that were taken later compare greater.
@@ -30,6 +58,17 @@ pub struct Lease {
     /// Of the request that it was granted to. A store that was put back to an older state may
     /// count an epoch again.
     pub id: LeaseId,
+}
+
+/// Where somebody waits for a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The database.
+    pub database: DatabaseId,
+    /// Of the requests.
+    pub id: LeaseId,
+    /// The place in the queue.
+    pub ticket: Ticket,
 }
 
 /// What somebody who waits sees of a lease. While it stays the same, nothing moves.
@@ -53,6 +92,31 @@ pub enum LeaseView {
     },
 }
 
+/// What a begin saw of a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseStanding {
+    /// It did not look, or a commit is being published under it in steps.
+    Unknown,
+    /// Nobody held it.
+    Free,
+    /// Somebody held it.
+    Held {
+        /// The epoch of this holding.
+        epoch: u64,
+        /// Of the request that it was granted to.
+        id: LeaseId,
+    },
+}
+
+impl LeaseStanding {
+    /// Whether it was held like that.
+    #[must_use]
+    pub fn is_held_as(&self, lease: &Lease) -> bool {
+        let Lease { epoch, id, .. } = *lease;
+        *self == Self::Held { epoch, id }
+    }
+}
+
 /// Asks for a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseRequest {
@@ -66,7 +130,8 @@ pub struct LeaseRequest {
     /// The place in the queue that an earlier request got.
     pub ticket: Option<Ticket>,
     /// What the client has seen unchanged for so long that it takes the holder, or the first
-    /// in the queue, for dead. Ignored if anything has moved since.
+    /// in the queue, for dead, with all who wait in the same process. Ignored if anything has
+    /// moved since.
     pub stuck: Option<LeaseView>,
 }
 
@@ -75,6 +140,10 @@ pub struct LeaseRequest {
 pub enum LeaseAnswer {
     /// The client holds the lease.
     Granted(Lease),
+    /// The client holds the lease, since the holder before has handed it over. Nobody knows yet
+    /// whether the client still lives, so the lease is taken over after
+    /// [`LeaseRequest::time_to_confirm`] already, until it is renewed for the first time.
+    HandedOver(Lease),
     /// It is somebody else's turn. Ask again with the ticket.
     Waiting {
         /// The client's place in the queue.
@@ -84,6 +153,16 @@ pub enum LeaseAnswer {
         /// What there is to watch.
         view: LeaseView,
     },
+}
+
+impl LeaseRequest {
+    /// For how long others must see a lease unchanged that was handed over, before they may take
+    /// it over: its new holder may have died while it waited.
+    #[must_use]
+    pub fn time_to_confirm(time_to_live: Duration) -> Duration {
+        const SHORTEST: Duration = Duration::from_millis(250);
+        (time_to_live / 5).max(SHORTEST).min(time_to_live)
+    }
 }
 
 impl LeaseAnswer {

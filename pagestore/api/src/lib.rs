@@ -10,6 +10,7 @@
 //! the pages it depends on has changed since the snapshot, so committed transactions
 //! are serializable.
 
+mod byte_count;
 mod commit;
 mod database;
 pub mod delta;
@@ -27,6 +28,7 @@ mod store;
 mod store_url;
 mod version;
 
+pub use byte_count::{ParseBytesError, parse_bytes};
 pub use commit::{
     Change, CommitId, CommitOutcome, CommitRecord, CommitRequest, Durability, PageDelta, PageWrite,
     Participant,
@@ -37,7 +39,9 @@ pub use error::{
     ReadError, StoreError,
 };
 pub use gate::{Gate, Pass};
-pub use lease::{Lease, LeaseAnswer, LeaseId, LeaseRequest, LeaseView, Ticket};
+pub use lease::{
+    Lease, LeaseAnswer, LeaseId, LeaseRequest, LeaseStanding, LeaseView, Place, Ticket,
+};
 pub use load::{CopyBegun, Origin};
 pub use moment::{Moment, ParseMomentError, UnixMillis};
 pub use page::{Chain, InvalidPageSize, Page, PageCount, PageNumber, PageSize, VersionedPage};

@@ -158,7 +158,7 @@ impl Chain {
     };
 
     /// Most deltas on top of a whole page.
-    pub const MOST_DELTAS: u8 = 16;
+    pub const MOST_DELTAS: u8 = 48;
 
     /// A chain of so many deltas that have so many bytes together.
     #[must_use]

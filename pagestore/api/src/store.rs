@@ -8,7 +8,7 @@ use crate::{
     BeginError, CatalogueError, CommitError, CommitId, CommitOutcome, CommitRecord, CommitRequest,
     CopyBegun, DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, Lease, LeaseAnswer,
     LeaseError, LeaseRequest, LoadError, Moment, MomentError, Origin, PageCount, PageNumber,
-    PageSize, PageWrite, ReadError, Snapshot, StoreError, Ticket, Version, VersionedPage,
+    PageSize, PageWrite, Place, ReadError, Snapshot, StoreError, Version, VersionedPage,
 };
 
 /// The version up to which a client knows a database's changes.
@@ -213,11 +213,11 @@ pub trait PageStore: Send + Sync {
     /// If the store fails.
     fn release_lease(&self, lease: &Lease) -> Result<(), LeaseError>;
 
-    /// Gives up a place in the queue for a lease.
+    /// Gives up a place in the queue for a lease, or the lease if it was handed over meanwhile.
     ///
     /// # Errors
     /// If the store fails.
-    fn leave_queue(&self, database: DatabaseId, ticket: Ticket) -> Result<(), LeaseError>;
+    fn leave_queue(&self, place: &Place) -> Result<(), LeaseError>;
 
     /// The state of a database at a moment in its past.
     ///

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{CommitId, DatabaseId, PageCount, PageSize};
+use crate::{CommitId, DatabaseId, LeaseStanding, PageCount, PageSize};
 
 /// The version that a commit made: 10 bytes whose byte order is commit order.
 ///
@@ -118,10 +118,10 @@ pub struct Snapshot {
     /// The key-value store's read version at which this was learnt: a commit may check for
     /// conflicts from there on. Only the store that gave it can use it.
     pub read_version: u64,
-    /// Whether the snapshot was learnt by a begin, and nobody held the writer lease then: its
-    /// commit may leave everything but conflicts unchecked. Not of a snapshot that is made of an
-    /// own commit: others may have the same commit version.
-    pub is_lease_free: bool,
+    /// The writer lease when the snapshot was learnt by a begin: the commit may leave everything
+    /// but conflicts unchecked if it can go on from there. Unknown of a snapshot that is made of
+    /// an own commit: others may have the same commit version.
+    pub lease: LeaseStanding,
     /// What the store had committed when this was learnt, where it can tell without a request.
     pub mark: Option<Mark>,
     /// Size of the database's pages; `None` until the first commit with pages fixes it.

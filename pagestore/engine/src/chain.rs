@@ -37,12 +37,36 @@ pub(crate) struct Broken {
 /// A record and its version.
 type Versioned<'a> = (Version, Record<'a>);
 
+/// Of records of a page, oldest first, keeps those that make its content, newest first. Whether they
+/// do: without a record of the whole page there is none.
+pub(crate) fn newest(records: &mut Vec<KeyValue>) -> bool {
+    let is_whole = |(_, value): &KeyValue| value.first() != Some(&record::DELTA);
+    let Some(whole) = records.iter().rposition(is_whole) else {
+        return false;
+    };
+    records.drain(..whole);
+    records.reverse();
+    true
+}
+
 /// The page that records make, newest first; `None` if there are none.
-pub(crate) fn decode(records: &[KeyValue]) -> Result<Option<VersionedPage>, Broken> {
-    let chain = parse(records)?;
+pub(crate) fn decode(records: Vec<KeyValue>) -> Result<Option<VersionedPage>, Broken> {
+    let chain = parse(&records)?;
     let Some((version, newest)) = chain.last().copied() else {
         return Ok(None);
     };
+    if let Some((place, image)) = newest.image() {
+        let verified = newest.verify(image);
+        verified.map_err(|error| Broken { version, error })?;
+        let record = records.into_iter().next().map(|(_, record)| record);
+        // The page lies in its record, so it needs no copy.
+        let page = Page::from(record.unwrap_or_default()).slice(place);
+        return Ok(Some(VersionedPage {
+            version,
+            page,
+            chain: Chain::WHOLE,
+        }));
+    }
     let page = replay(&chain, false)?;
     if let Err(error) = newest.verify(&page) {
         // Which of them it is must be looked for.

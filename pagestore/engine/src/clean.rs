@@ -22,7 +22,7 @@ const PAGES_AT_ONCE: usize = 5000;
 pub(crate) enum Afterwards {
     /// Its holder keeps it.
     Keep,
-    /// It is free.
+    /// It is free, or the first in the queue has it.
     Release,
 }
 
@@ -55,11 +55,14 @@ impl<K: Kv> Engine<K> {
             let record = self.verified(transaction, database, publishing)?;
             transaction.clear_range(&keys::staged(database, publishing.commit));
             transaction.clear(&keys::publication(database));
-            let record = match afterwards {
-                Afterwards::Keep => record.published(),
-                Afterwards::Release => record.released(),
-            };
-            transaction.set(&keys::lease(database), &record.encode());
+            match afterwards {
+                Afterwards::Keep => {
+                    transaction.set(&keys::lease(database), &record.published().encode());
+                }
+                Afterwards::Release => {
+                    self.end_holding::<Halt>(transaction, database, &record)?;
+                }
+            }
             Ok(())
         });
         self.finish_step(result.map(|_| ()))

@@ -7,12 +7,15 @@
 
 use bytes::Bytes;
 use verso_pagestore::{
-    Change, CommitError, CommitId, CommitOutcome, CommitRequest, DatabaseId, PageNumber, PageWrite,
-    Participant, RoaringBitmap, Snapshot, header,
+    Change, CommitError, CommitId, CommitOutcome, CommitRequest, DatabaseId, Lease, LeaseStanding,
+    PageNumber, PageWrite, Participant, RoaringBitmap, header,
 };
 
-use crate::check::{must_exist, read_set};
-use crate::kv::{KeyRange, Kv, KvError, KvTransaction, RunError, attempts, look};
+use crate::check::{Earlier, Found, read_set};
+use crate::kv::{
+    Isolation, KeyRange, KeyValue, Kv, KvError, KvTransaction, RunError, attempts, look,
+};
+use crate::lease::{LeaseRecord, next_in_queue};
 use crate::stage::unstage;
 use crate::validate::validate;
 use crate::{Engine, conflict, counts, keys, log, record};
@@ -78,13 +81,12 @@ impl<K: Kv> Engine<K> {
     }
 
     /// The read version of the snapshots, if the key-value store's own conflict check can answer
-    /// all that a commit must know: then it is one round trip.
+    /// all that a commit must know: then it is one round trip, or two under the lease.
     ///
     /// Since then nobody has taken a lease, removed a database, or written a page of the read set,
     /// or else it is a conflict. That goes for earlier attempts at this commit, too.
     fn direct_version(&self, request: &CommitRequest) -> Option<u64> {
-        let is_simple = |part: &Participant| part.snapshot.is_lease_free && part.lease.is_none();
-        if has_staged(request) || !request.participants.iter().all(is_simple) {
+        if has_staged(request) || !request.participants.iter().all(is_as_begun) {
             return None;
         }
         let snapshots = || request.participants.iter().map(|part| &part.snapshot);
@@ -101,14 +103,21 @@ impl<K: Kv> Engine<K> {
         read_version: u64,
     ) -> Result<CommitOutcome, RunError<CommitError>> {
         let mut transaction = self.kv.begin_at(read_version)?;
-        for participant in &request.participants {
-            let Snapshot { database, .. } = participant.snapshot;
-            transaction.add_read_conflict(KeyRange::single(&keys::info(database)));
-            if participant.change.is_some() {
-                transaction.add_read_conflict(KeyRange::single(&keys::lease(database)));
-            }
-        }
-        self.write(transaction, request)
+        let leases = request.participants.iter().filter_map(|part| part.lease);
+        let leases: Vec<Lease> = leases.collect();
+        let queries: Vec<_> = leases
+            .iter()
+            .map(|lease| next_in_queue(lease.database))
+            .collect();
+        let queues = match queries.as_slice() {
+            [] => Vec::new(),
+            _ => transaction.ranges(&queries, Isolation::Snapshot)?,
+        };
+        let leases = leases
+            .iter()
+            .zip(queues)
+            .map(|(lease, queue)| (lease.database, LeaseRecord::held_as(lease), queue));
+        self.write(transaction, request, leases.collect())
     }
 
     /// Looks whether the transaction may commit, and commits it if nothing of that changes
@@ -118,36 +127,47 @@ impl<K: Kv> Engine<K> {
         request: &CommitRequest,
     ) -> Result<CommitOutcome, RunError<CommitError>> {
         let mut transaction = self.kv.begin()?;
-        if let Some(version) = self.check_all(&mut transaction, request)? {
-            return Ok(CommitOutcome {
-                version,
-                read_version: transaction.read_version()?,
-                mark: None,
-            });
-        }
-        for participant in &request.participants {
-            let Snapshot { database, .. } = participant.snapshot;
-            must_exist(&mut transaction, database)?;
-            if participant.lease.is_some() {
-                let record = self.lease_record::<CommitError>(&mut transaction, database)?;
-                transaction.set(&keys::lease(database), &record.released().encode());
+        let found = match self.check_all(&mut transaction, request)? {
+            Earlier::Committed(version) => {
+                return Ok(CommitOutcome {
+                    version,
+                    read_version: transaction.read_version()?,
+                    mark: None,
+                });
             }
-        }
-        self.write(transaction, request)
+            Earlier::Others(found) => found,
+        };
+        let all = request.participants.iter().zip(found);
+        let held = all.filter(|(participant, _)| participant.lease.is_some());
+        let held = held.map(|(participant, Found { lease, queue, .. })| {
+            (participant.snapshot.database, lease, queue)
+        });
+        self.write(transaction, request, held.collect())
     }
 
-    /// Writes everything, on the condition that what was read is unchanged.
+    /// Writes everything and gives the leases back, on the condition that the databases and their
+    /// leases are unchanged.
     fn write(
         &self,
         mut transaction: K::Transaction,
         request: &CommitRequest,
+        leases: Vec<(DatabaseId, LeaseRecord, Vec<KeyValue>)>,
     ) -> Result<CommitOutcome, RunError<CommitError>> {
         for participant in &request.participants {
             guard(&mut transaction, request.id, participant);
+            let database = participant.snapshot.database;
+            transaction.add_read_conflict(KeyRange::single(&keys::info(database)));
+            if participant.change.is_some() || participant.lease.is_some() {
+                transaction.add_read_conflict(KeyRange::single(&keys::lease(database)));
+            }
             if let Some(change) = &participant.change {
-                let database = participant.snapshot.database;
                 self.apply(&mut transaction, request.id, database, change)?;
             }
+        }
+        let mut is_handed_over = false;
+        for (database, lease, queue) in leases {
+            is_handed_over |=
+                self.pass_on::<CommitError>(&mut transaction, database, &lease, &queue)?;
         }
         let committed = transaction.commit(request.durability)?;
         let version = committed
@@ -156,7 +176,8 @@ impl<K: Kv> Engine<K> {
         Ok(CommitOutcome {
             version,
             read_version: committed.read_version,
-            mark: committed.mark,
+            // Nobody can go on from here with a look at conflicts alone while others hold a lease.
+            mark: committed.mark.filter(|_| !is_handed_over),
         })
     }
 
@@ -180,7 +201,7 @@ impl<K: Kv> Engine<K> {
             let limit = self.kv.limits().transaction_bytes;
             pages |= unstage(transaction, id, database, change, limit)?;
         }
-        let commit = self.commit_record(id, change, &pages);
+        let commit = self.commit_record(id, change, pages);
         transaction.set_versionstamped(&keys::log_prefix(database), &commit);
         Ok(())
     }
@@ -190,7 +211,7 @@ impl<K: Kv> Engine<K> {
         &self,
         id: CommitId,
         change: &Change,
-        pages: &RoaringBitmap,
+        pages: RoaringBitmap,
     ) -> Vec<u8> {
         log::encode_commit(
             (self.clock)(),
@@ -210,6 +231,16 @@ impl<K: Kv> Engine<K> {
             },
             (error, None) => self.store_error(error).into(),
         }
+    }
+}
+
+/// Whether what a begin saw of the lease is all that the commit must know of it.
+fn is_as_begun(part: &Participant) -> bool {
+    match (&part.lease, part.snapshot.lease) {
+        (_, LeaseStanding::Unknown) => false,
+        (Some(lease), standing) => standing.is_held_as(lease),
+        (None, LeaseStanding::Free) => true,
+        (None, LeaseStanding::Held { .. }) => part.change.is_none(),
     }
 }
 

@@ -39,14 +39,13 @@ const MOST_BYTES: usize = 64 << 10;
 const MOST_RUNS: usize = MOST_BYTES / 8;
 
 /// The set in few bytes: if it needs more, with the pages of its smallest gaps.
-pub(crate) fn coarse(pages: &RoaringBitmap) -> RoaringBitmap {
-    let mut exact = pages.clone();
-    exact.optimize();
-    if exact.serialized_size() <= MOST_BYTES {
-        return exact;
+pub(crate) fn coarse(mut pages: RoaringBitmap) -> RoaringBitmap {
+    pages.optimize();
+    if pages.serialized_size() <= MOST_BYTES {
+        return pages;
     }
     let mut coarse = RoaringBitmap::new();
-    for range in ranges(pages, MOST_RUNS) {
+    for range in ranges(&pages, MOST_RUNS) {
         coarse.insert_range(range);
     }
     coarse.optimize();
@@ -63,7 +62,7 @@ struct Gap {
 
 /// The widest gaps of a set, from left to right.
 fn widest_gaps(pages: &RoaringBitmap, most: usize) -> Vec<Gap> {
-    let mut widest: BinaryHeap<Reverse<Gap>> = BinaryHeap::with_capacity(most + 1);
+    let mut widest: BinaryHeap<Reverse<Gap>> = BinaryHeap::new();
     let mut pages = pages.iter();
     let mut before: Option<u32> = None;
     while let Some(run) = pages.next_range() {

@@ -4,7 +4,7 @@
 //! table.
 
 use verso_pagestore::{
-    CommitId, DatabaseId, DatabaseName, PageNumber, RecordPosition, Ticket, Version,
+    CommitId, DatabaseId, DatabaseName, LeaseId, PageNumber, RecordPosition, Ticket, Version,
 };
 
 use crate::kv::KeyRange;
@@ -15,14 +15,15 @@ const DATABASE: u8 = b'd';
 const COPY: u8 = b'c';
 
 const INFO: u8 = b'i';
+// These three lie behind each other, so that one range has all that a begin asks for.
 const LOG: u8 = b'l';
+const LEASE: u8 = b'm';
+const OWN_NAME: u8 = b'n';
 const PAGE: u8 = b'p';
-const LEASE: u8 = b'w';
 const QUEUE: u8 = b'q';
 const COMMIT: u8 = b'x';
 const STAGE: u8 = b's';
 const PUBLICATION: u8 = b'u';
-const OWN_NAME: u8 = b'n';
 
 /// The format version of the store.
 pub(crate) fn meta() -> Vec<u8> {
@@ -55,27 +56,27 @@ pub(crate) fn copy(name: &DatabaseName) -> Vec<u8> {
 
 /// Everything of one database but its name.
 pub(crate) fn database(id: DatabaseId) -> KeyRange {
-    KeyRange::prefix(&in_database(id, &[]))
+    KeyRange::prefix(&[&[DATABASE], id.get().to_be_bytes().as_slice()].concat())
 }
 
 /// The database's fixed facts.
 pub(crate) fn info(id: DatabaseId) -> Vec<u8> {
-    in_database(id, &[INFO])
+    in_database(id, INFO, &[])
 }
 
 /// The name that stands for the database.
 pub(crate) fn own_name(id: DatabaseId) -> Vec<u8> {
-    in_database(id, &[OWN_NAME])
+    in_database(id, OWN_NAME, &[])
 }
 
 /// The database's writer lease.
 pub(crate) fn lease(id: DatabaseId) -> Vec<u8> {
-    in_database(id, &[LEASE])
+    in_database(id, LEASE, &[])
 }
 
 /// What a ticket's key begins with; its version follows.
 pub(crate) fn queue_prefix(id: DatabaseId) -> Vec<u8> {
-    in_database(id, &[QUEUE])
+    in_database(id, QUEUE, &[])
 }
 
 /// All tickets of those who wait for the lease, in the order of their turns.
@@ -96,7 +97,13 @@ pub(crate) fn ticket_position(key: &[u8]) -> Option<Ticket> {
 
 /// A key that is never set: attempts at the same commit conflict on it.
 pub(crate) fn commit(id: DatabaseId, commit: CommitId) -> Vec<u8> {
-    [in_database(id, &[COMMIT]).as_slice(), commit.as_bytes()].concat()
+    in_database(id, COMMIT, commit.as_bytes())
+}
+
+/// A key that is never set: who leaves the queue for the lease and who hands it over to them conflict
+/// on it. The keys of tickets do not serve for that, since any of them may be that of a new ticket.
+pub(crate) fn wait(id: DatabaseId, lease: LeaseId) -> Vec<u8> {
+    commit(id, CommitId::from_bytes(*lease.as_bytes()))
 }
 
 /// Pages that were staged for a commit.
@@ -128,16 +135,16 @@ pub(crate) fn staged_position(key: &[u8]) -> Option<PageNumber> {
 
 /// The pages of a commit that is published in steps.
 pub(crate) fn publication(id: DatabaseId) -> Vec<u8> {
-    in_database(id, &[PUBLICATION])
+    in_database(id, PUBLICATION, &[])
 }
 
 fn stage_prefix(id: DatabaseId, commit: CommitId) -> Vec<u8> {
-    in_database(id, &[&[STAGE], commit.as_bytes().as_slice()].concat())
+    in_database(id, STAGE, commit.as_bytes())
 }
 
 /// What a commit record's key begins with; the version follows.
 pub(crate) fn log_prefix(id: DatabaseId) -> Vec<u8> {
-    in_database(id, &[LOG])
+    in_database(id, LOG, &[])
 }
 
 /// All commit records.
@@ -149,6 +156,27 @@ pub(crate) fn log(id: DatabaseId) -> KeyRange {
 pub(crate) fn log_after(id: DatabaseId, after: Version) -> KeyRange {
     let record = [log_prefix(id).as_slice(), after.as_bytes()].concat();
     KeyRange::new(KeyRange::single(&record).end, log(id).end)
+}
+
+/// Commit records of versions from `from` on, then the lease, if there ever was one.
+pub(crate) fn log_and_lease_from(id: DatabaseId, from: Version) -> KeyRange {
+    KeyRange::new(log_from(id, from).begin, KeyRange::single(&lease(id)).end)
+}
+
+/// Commit records of versions from `from` on, then the lease, if there ever was one, and the name.
+pub(crate) fn news_from(id: DatabaseId, from: Version) -> KeyRange {
+    KeyRange::new(
+        log_from(id, from).begin,
+        KeyRange::single(&own_name(id)).end,
+    )
+}
+
+/// Commit records of versions above `after`, then the lease, if there ever was one.
+pub(crate) fn log_and_lease_after(id: DatabaseId, after: Version) -> KeyRange {
+    KeyRange::new(
+        log_after(id, after).begin,
+        log_and_lease_from(id, after).end,
+    )
 }
 
 /// Commit records of versions from `from` on.
@@ -179,7 +207,7 @@ pub(crate) fn log_position(key: &[u8]) -> Option<(DatabaseId, Version)> {
 
 /// What a page record's key begins with; the version follows.
 pub(crate) fn page_prefix(id: DatabaseId, page: PageNumber) -> Vec<u8> {
-    in_database(id, &[&[PAGE], page.get().to_be_bytes().as_slice()].concat())
+    in_database(id, PAGE, &page.get().to_be_bytes())
 }
 
 /// The records of one page from the first to that of `version`.
@@ -198,15 +226,20 @@ pub(crate) fn page_after(id: DatabaseId, page: PageNumber, after: Version) -> Ke
 
 /// All records of pages from `first` to `last`.
 pub(crate) fn pages(id: DatabaseId, first: PageNumber, last: PageNumber) -> KeyRange {
-    KeyRange::new(
-        page_prefix(id, first),
-        KeyRange::prefix(&page_prefix(id, last)).end,
-    )
+    KeyRange::new(page_prefix(id, first), end_of_page(id, last))
+}
+
+/// The first key behind all records of a page.
+fn end_of_page(id: DatabaseId, page: PageNumber) -> Vec<u8> {
+    match page.get().checked_add(1) {
+        Some(next) => in_database(id, PAGE, &next.to_be_bytes()),
+        None => KeyRange::prefix(&page_prefix(id, page)).end,
+    }
 }
 
 /// All page records behind a position, or all.
 pub(crate) fn pages_after(id: DatabaseId, after: Option<RecordPosition>) -> KeyRange {
-    let all = KeyRange::prefix(&in_database(id, &[PAGE]));
+    let all = KeyRange::prefix(&in_database(id, PAGE, &[]));
     match after {
         Some(position) => {
             let range = page_until(id, position.page, position.version);
@@ -226,8 +259,15 @@ pub(crate) fn page_position(key: &[u8]) -> Option<RecordPosition> {
     })
 }
 
-fn in_database(id: DatabaseId, rest: &[u8]) -> Vec<u8> {
-    [&[DATABASE], id.get().to_be_bytes().as_slice(), rest].concat()
+/// What of a database is stored under this key, of one kind.
+fn in_database(id: DatabaseId, kind: u8, rest: &[u8]) -> Vec<u8> {
+    // With room for a version, which often follows.
+    let mut key = Vec::with_capacity(32);
+    key.push(DATABASE);
+    key.extend_from_slice(&id.get().to_be_bytes());
+    key.push(kind);
+    key.extend_from_slice(rest);
+    key
 }
 
 #[cfg(test)]
@@ -247,7 +287,7 @@ mod tests {
         assert_eq!(copy(&DatabaseName::new("a/b").unwrap()), b"ca/b");
         assert_eq!(info(id), b"d\x01\x02\x03\x04\x05\x06\x07\x08i");
         assert_eq!(own_name(id), b"d\x01\x02\x03\x04\x05\x06\x07\x08n");
-        assert_eq!(lease(id), b"d\x01\x02\x03\x04\x05\x06\x07\x08w");
+        assert_eq!(lease(id), b"d\x01\x02\x03\x04\x05\x06\x07\x08m");
         assert_eq!(
             ticket(id, Ticket(version)),
             b"d\x01\x02\x03\x04\x05\x06\x07\x08q\0\0\0\0\0\0\0\x09\0\x01"
@@ -316,5 +356,15 @@ mod tests {
                 && !log_until(id, version(3)).contains(&log(4))
         );
         assert!(database(id).contains(&info(id)) && database(id).contains(&log(u64::MAX)));
+        let news = news_from(id, version(3));
+        assert!(!news.contains(&log(2)) && news.contains(&log(3)));
+        assert!(log(u64::MAX) < lease(id) && lease(id) < own_name(id));
+        assert!(news.contains(&own_name(id)) && !news.contains(&page_prefix(id, page(1))));
+        for range in [
+            log_and_lease_after(id, version(3)),
+            log_and_lease_from(id, version(3)),
+        ] {
+            assert!(range.contains(&lease(id)) && !range.contains(&own_name(id)));
+        }
     }
 }

@@ -22,9 +22,12 @@ mod open;
 mod publish;
 mod read;
 mod record;
+mod room;
+mod runs;
 mod stage;
 mod store;
 mod validate;
+mod varint;
 mod verify;
 
 use std::sync::Arc;
@@ -33,6 +36,7 @@ use verso_pagestore::{StoreError, UnixMillis};
 
 use kv::{Isolation, KeyValue, Kv, KvError, KvTransaction, RangeQuery, RunError, look};
 use log::DecodeError;
+use runs::Runs;
 
 pub use open::open;
 
@@ -45,6 +49,7 @@ pub struct Engine<K> {
     /// The store's URL, for messages.
     url: String,
     clock: Clock,
+    runs: Runs,
 }
 
 impl<K: Kv> Engine<K> {
@@ -58,6 +63,7 @@ impl<K: Kv> Engine<K> {
             kv,
             url: url.into(),
             clock,
+            runs: Runs::default(),
         };
         engine.check_format()?;
         Ok(engine)

@@ -8,14 +8,24 @@ use verso_pagestore::{
     Version,
 };
 
+use crate::varint;
+
 /// The format of everything in a store. A store with a higher one is refused.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 const META_MAGIC: &[u8; 5] = b"verso";
-const COMMIT_RECORD: u8 = 1;
+/// A commit record, and how it names its pages: by a bitmap, or by a list.
+const COMMIT_WITH_BITMAP: u8 = 1;
+const COMMIT_WITH_LIST: u8 = 2;
 const INFO: u8 = 1;
 const COPY: u8 = 1;
 const NO_PAGES: u8 = 0;
+
+/// The bitmap of more pages is not larger than their list, or not by much.
+const LONGEST_LIST: u64 = 64;
+
+/// No bitmap with a page has fewer bytes (<https://github.com/RoaringBitmap/RoaringFormatSpec>).
+const LEAST_BITMAP: usize = 11;
 
 /// Stored bytes do not have the form they should have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -118,27 +128,96 @@ pub(crate) fn encode_commit(
     let log2 = page_size.map_or(NO_PAGES, |size| {
         u8::try_from(size.get().trailing_zeros()).expect("a page size is at most 2^16")
     });
-    let mut pages = pages.clone();
-    pages.optimize();
-    let mut bytes = Vec::with_capacity(30 + pages.serialized_size());
-    bytes.push(COMMIT_RECORD);
-    bytes.extend_from_slice(&time.get().to_be_bytes());
+    let set = PageSet::of(pages);
+    let mut bytes = Vec::with_capacity(32 + set.bytes.len());
+    bytes.push(set.form);
+    let [_, _, time @ ..] = time.get().to_be_bytes();
+    bytes.extend_from_slice(&time);
     bytes.extend_from_slice(id.as_bytes());
     bytes.push(log2);
-    bytes.extend_from_slice(&page_count.get().to_be_bytes());
-    pages
-        .serialize_into(&mut bytes)
-        .expect("writing to memory does not fail");
+    varint::put(&mut bytes, page_count.get() as usize);
+    bytes.extend_from_slice(&set.bytes);
     bytes
+}
+
+/// The numbers of the pages that a commit wrote, as they are stored.
+struct PageSet {
+    form: u8,
+    bytes: Vec<u8>,
+}
+
+impl PageSet {
+    /// In the shorter of the two forms.
+    fn of(pages: &RoaringBitmap) -> Self {
+        let list = (pages.len() <= LONGEST_LIST).then(|| list(pages));
+        let is_shorter = |list: &Vec<u8>| {
+            list.len() < LEAST_BITMAP || list.len() < optimized(pages).serialized_size()
+        };
+        if let Some(bytes) = list.filter(is_shorter) {
+            let form = COMMIT_WITH_LIST;
+            return Self { form, bytes };
+        }
+        let pages = optimized(pages);
+        let mut bytes = Vec::with_capacity(pages.serialized_size());
+        pages
+            .serialize_into(&mut bytes)
+            .expect("writing to memory does not fail");
+        Self {
+            form: COMMIT_WITH_BITMAP,
+            bytes,
+        }
+    }
+
+    fn decode(form: u8, bytes: &[u8]) -> Option<RoaringBitmap> {
+        match form {
+            COMMIT_WITH_BITMAP => RoaringBitmap::deserialize_from(bytes).ok(),
+            COMMIT_WITH_LIST => from_list(bytes),
+            _ => None,
+        }
+    }
+}
+
+/// The set in the shortest form of its bitmap.
+fn optimized(pages: &RoaringBitmap) -> RoaringBitmap {
+    let mut pages = pages.clone();
+    pages.optimize();
+    pages
+}
+
+/// How many pages, and of each its number less that of the one before.
+fn list(pages: &RoaringBitmap) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let count = pages.iter().count();
+    varint::put(&mut bytes, count);
+    let mut before = 0;
+    for page in pages {
+        varint::put(&mut bytes, (page - before) as usize);
+        before = page;
+    }
+    bytes
+}
+
+fn from_list(mut bytes: &[u8]) -> Option<RoaringBitmap> {
+    let mut pages = RoaringBitmap::new();
+    let mut before = 0_u32;
+    for _ in 0..varint::take(&mut bytes)? {
+        let step = u32::try_from(varint::take(&mut bytes)?).ok()?;
+        before = before.checked_add(step)?;
+        pages.insert(before);
+    }
+    bytes.is_empty().then_some(pages)
 }
 
 /// Reads a commit record of the given version.
 pub(crate) fn decode_commit(version: Version, bytes: &[u8]) -> Result<CommitRecord, DecodeError> {
     let mut reader = Reader(bytes);
-    if reader.byte()? != COMMIT_RECORD {
+    let form = reader.byte()?;
+    if ![COMMIT_WITH_BITMAP, COMMIT_WITH_LIST].contains(&form) {
         return Err(DecodeError("a commit record has an unknown form"));
     }
-    let time = UnixMillis::new(u64::from_be_bytes(reader.take()?));
+    let mut time = [0; 8];
+    time[2..].copy_from_slice(&reader.take::<6>()?);
+    let time = UnixMillis::new(u64::from_be_bytes(time));
     let id = CommitId::from_bytes(reader.take()?);
     let page_size = match reader.byte()? {
         NO_PAGES => None,
@@ -149,16 +228,21 @@ pub(crate) fn decode_commit(version: Version, bytes: &[u8]) -> Result<CommitReco
                 .ok_or(DecodeError("a commit record has an impossible page size"))?,
         ),
     };
-    let page_count = PageCount::new(u32::from_be_bytes(reader.take()?));
-    let pages = RoaringBitmap::deserialize_from(reader.0)
-        .map_err(|_| DecodeError("a commit record has an unreadable set of pages"))?;
+    let page_count = varint::take(&mut reader.0)
+        .and_then(|count| u32::try_from(count).ok())
+        .ok_or(DecodeError(
+            "a commit record has an impossible number of pages",
+        ))?;
+    let pages = PageSet::decode(form, reader.0).ok_or(DecodeError(
+        "a commit record has an unreadable set of pages",
+    ))?;
     Ok(CommitRecord {
         version,
         time,
         id,
         pages,
         page_size,
-        page_count,
+        page_count: PageCount::new(page_count),
     })
 }
 
@@ -223,22 +307,19 @@ mod tests {
             UnixMillis::new(0x0102),
             CommitId::from_bytes([7; 16]),
             Some(PageSize::new(4096).unwrap()),
-            PageCount::new(9),
+            PageCount::new(300),
             &RoaringBitmap::from_iter([1, 5]),
         );
         let expected = [
-            b"\x01\0\0\0\0\0\0\x01\x02".as_slice(),
+            b"\x02\0\0\0\0\x01\x02".as_slice(),
             &[7; 16],
-            b"\x0c\0\0\0\x09",
-            // Roaring's portable format: cookie, one container, its key and cardinality - 1,
-            // its offset, and two values, little-endian.
-            b"\x3a\x30\0\0\x01\0\0\0\0\0\x01\0\x10\0\0\0\x01\0\x05\0",
+            b"\x0c\xac\x02\x02\x01\x04",
         ]
         .concat();
         assert_eq!(bytes, expected);
         let record = decode_commit(Version::MIN, &bytes).unwrap();
         assert_eq!(record.pages, RoaringBitmap::from_iter([1, 5]));
-        assert_eq!(record.page_count, PageCount::new(9));
+        assert_eq!(record.page_count, PageCount::new(300));
     }
 
     #[test]
@@ -279,27 +360,33 @@ mod tests {
     fn runs_of_pages_are_stored_as_runs() {
         // Roaring's portable format: cookie with one container - 1, which containers are runs,
         // key and cardinality - 1, how many runs, and of each its first value and length - 1.
-        let expected = b"\x3b\x30\0\0\x01\0\0\x08\0\x01\0\x01\0\x08\0";
-        assert_eq!(&loaded(9)[30..], expected);
+        let expected = b"\x3b\x30\0\0\x01\0\0\x63\0\x01\0\x01\0\x63\0";
+        let bytes = loaded(100);
+        assert_eq!((bytes[0], &bytes[25..]), (1, &expected[..]));
         // 1 TiB of pages of 4 KiB: far below the 100 kB of a value in FoundationDB.
         assert!(loaded(1 << 28).len() < 70_000);
     }
 
     #[test]
     fn cut_and_foreign_bytes_are_errors() {
-        let bytes = encode_commit(
-            UnixMillis::new(1),
-            CommitId::from_bytes([7; 16]),
-            None,
-            PageCount::ZERO,
-            &RoaringBitmap::new(),
-        );
-        assert_eq!(decode_commit(Version::MIN, &bytes).unwrap().page_size, None);
-        for length in 0..bytes.len() {
-            assert!(
-                decode_commit(Version::MIN, &bytes[..length]).is_err(),
-                "length {length}"
-            );
+        let of = |pages: &RoaringBitmap| {
+            let (time, id) = (UnixMillis::new(1), CommitId::from_bytes([7; 16]));
+            encode_commit(time, id, None, PageCount::ZERO, pages)
+        };
+        let some = RoaringBitmap::from_iter([1, 7, u32::MAX]);
+        let many: RoaringBitmap = (1..200).map(|number| number * 7).collect();
+        for pages in [RoaringBitmap::new(), some, many] {
+            let mut bytes = of(&pages);
+            let record = decode_commit(Version::MIN, &bytes).unwrap();
+            assert_eq!((record.page_size, record.pages), (None, pages));
+            for length in 0..bytes.len() {
+                assert!(
+                    decode_commit(Version::MIN, &bytes[..length]).is_err(),
+                    "length {length}"
+                );
+            }
+            bytes[0] = 3;
+            assert!(decode_commit(Version::MIN, &bytes).is_err());
         }
         assert!(decode_meta(b"other\0\0\0\x01").is_err());
         assert!(decode_id(b"short").is_err());

@@ -111,9 +111,9 @@ impl<K: Kv> Engine<K> {
             store: self.url.clone(),
             reason: error.to_string(),
         })?;
-        if found > log::FORMAT {
+        if found != log::FORMAT {
             let store = self.url.clone();
-            return Err(StoreError::NewerFormat {
+            return Err(StoreError::OtherFormat {
                 store,
                 found,
                 known: log::FORMAT,

@@ -1,17 +1,24 @@
 //! Begin and read: the first of the two data paths.
 
+use std::collections::HashMap;
+
 use verso_pagestore::{
-    BeginError, Begun, Changes, CommitPages, CommitRecord, DatabaseId, DatabaseName, PageNumber,
-    PageSize, ReadError, Since, Snapshot, StoreError, VersionedPage,
+    BeginError, Begun, Changes, CommitPages, CommitRecord, DatabaseId, DatabaseName, LeaseStanding,
+    PageNumber, PageSize, ReadError, Since, Snapshot, StoreError, Version, VersionedPage,
 };
 
 use crate::kv::{
-    Isolation, KeyRange, KeyValue, Kv, KvError, KvTransaction, RangeQuery, RunError, attempts, look,
+    Isolation, KeyValue, Kv, KvError, KvTransaction, RangeQuery, RunError, attempts, look,
 };
+use crate::lease::LeaseRecord;
+use crate::room::Room;
 use crate::{Engine, chain, keys, log};
 
 /// Beyond so many commits since the client last looked, it gets [`Changes::Unknown`].
 const MOST_CHANGES: usize = 1000;
+
+/// Keys behind the changelog that a begin looks at: the lease and the name.
+const BEHIND_THE_LOG: usize = 2;
 
 impl<K: Kv> Engine<K> {
     pub(crate) fn begin_snapshot(
@@ -49,20 +56,19 @@ impl<K: Kv> Engine<K> {
         let id = self
             .resolve(transaction, name)?
             .ok_or_else(|| RunError::Abort(BeginError::NoSuchDatabase { name: name.clone() }))?;
-        let head = self.head(transaction, id)?;
-        let lease = transaction.get(&keys::lease(id), Isolation::Snapshot)?;
-        let is_lease_free = !self.decode_lease::<BeginError>(lease.as_deref())?.is_held();
+        let News { commits, lease, .. } = self.newest_news(transaction, id)?;
+        let head = commits.last().ok_or_else(|| self.without_commit())?;
         let changes = changes.filter(|(database, _)| *database == id);
         Ok(Begun {
             snapshot: Snapshot {
-                is_lease_free,
-                ..self.newest(transaction, id, &head)?
+                lease: lease.standing(),
+                ..self.newest(transaction, id, head)?
             },
             changes: changes.map_or(Changes::Unknown, |(_, changes)| changes),
         })
     }
 
-    /// Begins from what the client knows, in one round trip.
+    /// Begins from what the client knows, by one read.
     fn begin_since(
         &self,
         transaction: &mut K::Transaction,
@@ -70,31 +76,29 @@ impl<K: Kv> Engine<K> {
         since: Since,
     ) -> Result<Followed, RunError<BeginError>> {
         let Since { database, .. } = since;
-        let single = |key: Vec<u8>| RangeQuery::first(1, KeyRange::single(&key));
-        let queries = [
-            single(keys::name(name)),
-            single(keys::lease(database)),
-            // The commit that the client knows comes first, if it is still what it was.
-            RangeQuery::first(MOST_CHANGES + 2, keys::log_from(database, since.version)),
-        ];
-        let answers = transaction.ranges(&queries, Isolation::Snapshot)?;
-        let [id, lease, commits] = <[_; 3]>::try_from(answers).unwrap_or_default();
-        let value = |pairs: &[KeyValue]| pairs.first().map(|(_, value)| value.clone());
-        let is_same = self.decode_name(value(&id).as_deref())? == Some(database);
-        let mut commits = self.decode_commits(&commits)?;
+        // The commit that the client knows comes first, if it is still what it was.
+        let most = MOST_CHANGES + 1 + BEHIND_THE_LOG;
+        let query = RangeQuery::first(most, keys::news_from(database, since.version));
+        let pairs = transaction.range(&query, Isolation::Snapshot)?;
+        let News {
+            mut commits,
+            lease,
+            name: own_name,
+        } = self.decode_news(database, &pairs)?;
         let is_known =
             |commit: &CommitRecord| (commit.version, commit.id) == (since.version, since.commit);
         if !commits.first().is_some_and(is_known) {
             return Ok(Followed::Not(Changes::Diverged));
         }
+        // A database knows the name that stands for it: both change in one transaction.
+        let is_same = own_name.as_deref() == Some(name.as_str().as_bytes());
         if !is_same || commits.len() > MOST_CHANGES + 1 {
             return Ok(Followed::Not(Changes::Unknown));
         }
         let known = commits.remove(0);
         let head = commits.last().unwrap_or(&known);
-        let lease = self.decode_lease::<BeginError>(value(&lease).as_deref())?;
         let snapshot = Snapshot {
-            is_lease_free: !lease.is_held(),
+            lease: lease.standing(),
             ..self.newest(transaction, database, head)?
         };
         let pages = |commit: CommitRecord| CommitPages {
@@ -104,6 +108,40 @@ impl<K: Kv> Engine<K> {
         };
         let changes = Changes::Commits(commits.into_iter().map(pages).collect());
         Ok(Followed::To(Begun { snapshot, changes }))
+    }
+
+    /// The newest commit, perhaps with some before it, and what lies behind.
+    fn newest_news(
+        &self,
+        transaction: &mut K::Transaction,
+        id: DatabaseId,
+    ) -> Result<News, RunError<BeginError>> {
+        let range = keys::news_from(id, Version::MIN);
+        let query = RangeQuery::last(1 + BEHIND_THE_LOG, range);
+        let mut pairs = transaction.range(&query, Isolation::Snapshot)?;
+        pairs.reverse();
+        self.decode_news(id, &pairs)
+    }
+
+    /// What was read of a range that begins in the changelog and may end behind it.
+    pub(crate) fn decode_news<E: From<StoreError>>(
+        &self,
+        database: DatabaseId,
+        pairs: &[KeyValue],
+    ) -> Result<News, RunError<E>> {
+        let (lease, name) = (keys::lease(database), keys::own_name(database));
+        let log = pairs.partition_point(|(key, _)| *key < lease);
+        let (commits, behind) = pairs.split_at_checked(log).unwrap_or((pairs, &[]));
+        let value = |wanted: &[u8]| {
+            let mut pairs = behind.iter();
+            let found = pairs.find(|(key, _)| key == wanted);
+            found.map(|(_, value)| value.as_slice())
+        };
+        Ok(News {
+            commits: self.decode_commits(commits)?,
+            lease: self.decode_lease(value(&lease))?,
+            name: value(&name).map(<[u8]>::to_vec),
+        })
     }
 
     /// The snapshot at the head. Below it the next commit would be hidden: the versions of the
@@ -137,14 +175,8 @@ impl<K: Kv> Engine<K> {
         name: &DatabaseName,
     ) -> Result<Option<DatabaseId>, RunError<E>> {
         let id = transaction.get(&keys::name(name), Isolation::Serializable)?;
-        self.decode_name(id.as_deref())
-    }
-
-    fn decode_name<E: From<StoreError>>(
-        &self,
-        id: Option<&[u8]>,
-    ) -> Result<Option<DatabaseId>, RunError<E>> {
-        id.map(log::decode_id)
+        id.as_deref()
+            .map(log::decode_id)
             .transpose()
             .map_err(|error| RunError::Abort(self.damaged(&error).into()))
     }
@@ -157,12 +189,15 @@ impl<K: Kv> Engine<K> {
     ) -> Result<CommitRecord, RunError<E>> {
         let newest = RangeQuery::last(1, keys::log(id));
         let records = self.commits(transaction, &newest)?;
-        records.into_iter().next().ok_or_else(|| {
-            RunError::Abort(
-                self.damaged(&log::DecodeError("a database has no commit"))
-                    .into(),
-            )
-        })
+        records
+            .into_iter()
+            .next()
+            .ok_or_else(|| self.without_commit())
+    }
+
+    fn without_commit<E: From<StoreError>>(&self) -> RunError<E> {
+        let error = log::DecodeError("a database has no commit");
+        RunError::Abort(self.damaged(&error).into())
     }
 
     /// Commit records of a range, as a snapshot read: a conflict on the log would serialise
@@ -220,14 +255,6 @@ impl<K: Kv> Engine<K> {
                 reason,
             });
         }
-        let Snapshot {
-            database,
-            version,
-            page_size,
-            ..
-        } = *snapshot;
-        let query = |&page: &PageNumber| chain::query(database, page, version, page_size);
-        let queries: Vec<RangeQuery> = pages.iter().map(query).collect();
         let mut recent = Some(snapshot.read_version);
         self.finish(attempts(&self.kv, || {
             // A read version that turns out to be too old, or too new, is not tried twice.
@@ -235,17 +262,62 @@ impl<K: Kv> Engine<K> {
                 Some(at_least) => self.kv.begin_recent(at_least)?,
                 None => self.kv.begin()?,
             };
+            let mut found = self.read_runs(&mut transaction, snapshot, pages)?;
+            let single: Vec<_> = pages
+                .iter()
+                .filter(|page| !found.contains_key(page))
+                .collect();
+            let query = |page: &&PageNumber| {
+                chain::query(
+                    snapshot.database,
+                    **page,
+                    snapshot.version,
+                    snapshot.page_size,
+                )
+            };
+            let queries: Vec<RangeQuery> = single.iter().map(query).collect();
             let answers = transaction.ranges(&queries, Isolation::Snapshot)?;
-            let mut read = Vec::with_capacity(pages.len());
-            for (&page, answer) in pages.iter().zip(answers) {
-                match decode_page(snapshot, page, &answer)? {
-                    Some(page) => read.push(page),
+            for (&page, answer) in single.into_iter().zip(answers) {
+                match decode_page(snapshot, page, answer)? {
+                    Some(content) => found.insert(page, content),
                     None => return Err(missing(&mut transaction, snapshot, page)?),
-                }
+                };
             }
-            Ok(read)
+            let found = pages.iter().filter_map(|page| found.get(page).cloned());
+            Ok(found.collect())
         }))
     }
+
+    /// Pages among these that are read in runs.
+    fn read_runs(
+        &self,
+        transaction: &mut K::Transaction,
+        snapshot: &Snapshot,
+        pages: &[PageNumber],
+    ) -> Result<HashMap<PageNumber, VersionedPage>, RunError<ReadError>> {
+        let mut found = HashMap::with_capacity(pages.len());
+        let page_length = snapshot.page_size.map_or(0, PageSize::length);
+        let mut room = Room::default();
+        for run in self.runs.of(pages) {
+            let records = transaction.range(&run.query(snapshot), Isolation::Snapshot)?;
+            for (page, records) in self.runs.take(run, snapshot, records) {
+                room.take(page_length);
+                if let Some(content) = decode_page(snapshot, page, records)? {
+                    found.insert(page, content);
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// What lies behind each other in the store, so that one range read brings it.
+pub(crate) struct News {
+    /// In the order of versions.
+    pub(crate) commits: Vec<CommitRecord>,
+    pub(crate) lease: LeaseRecord,
+    /// The name that stands for the database.
+    pub(crate) name: Option<Vec<u8>>,
 }
 
 /// Whether a begin followed the changelog from what the client knows.
@@ -262,7 +334,7 @@ pub(crate) fn snapshot(database: DatabaseId, commit: &CommitRecord, read_version
         version: commit.version,
         commit: commit.id,
         read_version,
-        is_lease_free: false,
+        lease: LeaseStanding::Unknown,
         mark: None,
         page_size: commit.page_size,
         page_count: commit.page_count,
@@ -301,7 +373,7 @@ fn missing<T: KvTransaction>(
 fn decode_page(
     snapshot: &Snapshot,
     page: PageNumber,
-    records: &[KeyValue],
+    records: Vec<KeyValue>,
 ) -> Result<Option<VersionedPage>, RunError<ReadError>> {
     let corrupt = |version, reason| {
         RunError::Abort(ReadError::Corrupt {

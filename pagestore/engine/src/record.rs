@@ -7,6 +7,8 @@
 //! +-----+-----------+----------------------+--------------------------+
 //! ```
 
+use std::ops::Range;
+
 use verso_pagestore::{Chain, PageDelta, PageSize, delta};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -129,6 +131,16 @@ impl<'a> Record<'a> {
     /// Whether it is a delta against the record before it.
     pub(crate) const fn is_delta(&self) -> bool {
         matches!(self.body, Body::Delta(..))
+    }
+
+    /// The page as it stands in the record, and where, if it does.
+    pub(crate) fn image(&self) -> Option<(Range<usize>, &'a [u8])> {
+        match self.body {
+            Body::Image(page) if page.len() == self.page_size.length() => {
+                Some((HEADER..HEADER + page.len(), page))
+            }
+            Body::Image(_) | Body::Zero | Body::Compressed(_) | Body::Delta(..) => None,
+        }
     }
 
     /// The chain that ends with it.

@@ -4,8 +4,8 @@ use verso_pagestore::{
     BeginError, Begun, CatalogueError, CommitError, CommitId, CommitOutcome, CommitRecord,
     CommitRequest, CopyBegun, DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, Lease,
     LeaseAnswer, LeaseError, LeaseRequest, LoadError, Moment, MomentError, Origin, PageCount,
-    PageNumber, PageSize, PageStore, PageWrite, ReadError, RecordPosition, Since, Snapshot,
-    StoreError, Ticket, VerifyReport, Version, VersionedPage,
+    PageNumber, PageSize, PageStore, PageWrite, Place, ReadError, RecordPosition, Since, Snapshot,
+    StoreError, VerifyReport, Version, VersionedPage,
 };
 
 use crate::Engine;
@@ -57,8 +57,8 @@ impl<K: Kv> PageStore for Engine<K> {
         self.give_lease_back(lease)
     }
 
-    fn leave_queue(&self, database: DatabaseId, ticket: Ticket) -> Result<(), LeaseError> {
-        self.clear_ticket(database, ticket)
+    fn leave_queue(&self, place: &Place) -> Result<(), LeaseError> {
+        self.give_place_up(place)
     }
 
     fn snapshot_at(&self, name: &DatabaseName, moment: Moment) -> Result<Snapshot, MomentError> {

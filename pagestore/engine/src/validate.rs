@@ -127,7 +127,7 @@ mod tests {
             version: Version::from_commit(1, 0),
             commit: CommitId::from_bytes([0; 16]),
             read_version: 0,
-            is_lease_free: false,
+            lease: verso_pagestore::LeaseStanding::Unknown,
             mark: None,
             page_size: Some(page_size),
             page_count: PageCount::new(kept),

@@ -3,8 +3,9 @@
 //! A node keeps no state that matters. Any number of nodes may serve one store, a client may ask
 //! any of them, and killing one loses nothing. A connection goes through `incoming`
 //! (limits, TLS), a request `bounds` (`inbox` and `outbox`) → `access` (whose it is) → `service` or `admin`
-//! (validated messages, and what the caller may do) → `work` (limits) → `warm` (what the
-//! node remembers) → the page store.
+//! (validated messages, and what the caller may do) → `work` (limits, and threads that may block) →
+//! `warm` (what the node remembers) → the page store. What the node remembers is answered without the
+//! limits of `work`.
 
 mod access;
 mod admin;

@@ -96,9 +96,8 @@ impl Lookers {
         let mut last = None;
         loop {
             looks.tick().await;
-            let (asked, since) = (name.clone(), last);
-            let begun = work.ask(move |store| store.begin(&asked, since)).await;
-            let seen = seen(since, begun);
+            let begun = work.begin(name.clone(), last).await;
+            let seen = seen(last, begun);
             match &seen {
                 Some(Seen::News(news)) => last = Some(news.newest()),
                 Some(Seen::Failure) => last = None,

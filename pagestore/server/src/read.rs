@@ -55,9 +55,7 @@ impl Pages {
             return None;
         }
         let (work, snapshot) = (self.work.clone(), self.snapshot);
-        Some(Box::pin(async move {
-            work.ask(move |store| store.read(&snapshot, &part)).await
-        }))
+        Some(Box::pin(async move { work.read(snapshot, part).await }))
     }
 }
 

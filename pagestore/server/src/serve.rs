@@ -26,7 +26,6 @@ use crate::look::Lookers;
 use crate::operations::requests::Requests;
 use crate::operations::store::Metered;
 use crate::service::Transactions;
-use crate::warm;
 use crate::work::Work;
 use crate::{Limits, Security, Tls};
 
@@ -88,8 +87,7 @@ impl Server {
         let refused = |reason| ServeError::Listen { address, reason };
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        let store = warm::warm(Arc::new(Metered(store)), &limits);
-        let work = Work::new(store, &limits);
+        let work = Work::new(Arc::new(Metered(store)), &limits);
         let access = Access::new(security.tokens, work.clone());
         let lookers = Arc::new(Lookers::default());
         let (reporter, health) = tonic_health::server::health_reporter();

@@ -9,7 +9,7 @@ use verso_pagestore::grpc::proto::page_store_server::PageStore as Service;
 use verso_pagestore::grpc::{pages_from, proto, required};
 use verso_pagestore::{
     Changes, CommitError, CommitId, CommitPages, CommitRequest, DatabaseId, DatabaseName, Lease,
-    LeaseError, LeaseRequest, Moment, PageNumber, ReadError, Since, Snapshot, Ticket,
+    LeaseError, LeaseRequest, Moment, PageNumber, Place, ReadError, Since, Snapshot,
 };
 
 use crate::access::Caller;
@@ -76,10 +76,7 @@ impl Service for Transactions {
         let name = name(message.name)?;
         caller.may(Right::Read, &name)?;
         let since: Option<Since> = message.since.map(TryInto::try_into).transpose()?;
-        let begun = self
-            .work
-            .ask(move |store| store.begin(&name, since))
-            .await?;
+        let begun = self.work.begin(name, since).await?;
         let begun = verso_pagestore::Begun {
             changes: bounded(begun.changes, MOST_BYTES_OF_CHANGES),
             ..begun
@@ -185,14 +182,12 @@ impl Service for Transactions {
         request: Request<proto::LeaveQueueRequest>,
     ) -> Answer<proto::LeaveQueueReply> {
         let caller = Caller::of(&request)?;
-        let message = request.into_inner();
-        let database = DatabaseId::new(message.database);
-        let ticket = Ticket::try_from(&message.ticket)?;
-        if !caller.sees(Right::Write, database).await? {
+        let place = Place::try_from(request.into_inner())?;
+        if !caller.sees(Right::Write, place.database).await? {
             return Ok(Response::new(proto::LeaveQueueReply {}));
         }
         self.work
-            .ask(move |store| store.leave_queue(database, ticket))
+            .ask(move |store| store.leave_queue(&place))
             .await?;
         Ok(Response::new(proto::LeaveQueueReply {}))
     }

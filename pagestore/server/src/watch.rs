@@ -127,11 +127,7 @@ impl Watcher {
     async fn tell(&mut self, probe: Option<u64>) -> Result<(), Status> {
         // The token may be taken away meanwhile.
         self.caller.may(Right::Read, &self.name)?;
-        let (name, since) = (self.name.clone(), self.since);
-        let begun = self
-            .work
-            .ask(move |store| store.begin(&name, since))
-            .await?;
+        let begun = self.work.begin(self.name.clone(), self.since).await?;
         let is_news = begun.changes != Changes::Commits(Vec::new());
         if probe.is_some() || is_news {
             self.reply(&begun, probe).await;

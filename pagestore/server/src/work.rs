@@ -1,4 +1,5 @@
-//! Work on the store, which blocks: on threads of its own, and only so much at once.
+//! Work on the store, which blocks: on threads of its own, and only so much at once. What is in memory
+//! is answered without that.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,10 +10,10 @@ use metrics::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
-use verso_pagestore::PageStore;
 use verso_pagestore::grpc::ServiceError;
+use verso_pagestore::{Begun, DatabaseName, PageNumber, PageStore, Since, Snapshot, VersionedPage};
 
-use crate::Limits;
+use crate::{Limits, Warm};
 
 /// Requests that wait to be worked on: a gauge.
 const WAITING: &str = "verso_work_waiting_requests";
@@ -30,6 +31,8 @@ const REFUSED: &str = "verso_work_refused_requests_total";
 #[derive(Clone)]
 pub(crate) struct Work {
     store: Arc<dyn PageStore>,
+    /// The same store, if it remembers.
+    warm: Option<Arc<Warm>>,
     running: Arc<Semaphore>,
     waiting: Arc<AtomicUsize>,
     most_waiting: usize,
@@ -73,12 +76,45 @@ impl Drop for Running {
 }
 
 impl Work {
+    /// The store behind a cache, if the limits allow one.
     pub(crate) fn new(store: Arc<dyn PageStore>, limits: &Limits) -> Self {
+        let warm = match limits.cache_bytes {
+            0 => None,
+            bytes => Some(Arc::new(Warm::new(Arc::clone(&store), bytes))),
+        };
         Self {
-            store,
+            store: warm.clone().map_or(store, |warm| warm),
+            warm,
             running: Arc::new(Semaphore::new(limits.running)),
             waiting: Arc::default(),
             most_waiting: limits.waiting,
+        }
+    }
+
+    /// The newest state of a database. What is known is answered at once, however much there is to
+    /// do: it costs less than waiting would.
+    pub(crate) async fn begin(
+        &self,
+        name: DatabaseName,
+        since: Option<Since>,
+    ) -> Result<Begun, Status> {
+        let warm = self.warm.as_ref();
+        match warm.and_then(|warm| warm.begin_at_once(&name, since)) {
+            Some(begun) => Ok(begun),
+            None => self.ask(move |store| store.begin(&name, since)).await,
+        }
+    }
+
+    /// Pages at a snapshot. Those that are in memory are answered at once.
+    pub(crate) async fn read(
+        &self,
+        snapshot: Snapshot,
+        pages: Vec<PageNumber>,
+    ) -> Result<Vec<VersionedPage>, Status> {
+        let warm = self.warm.as_ref();
+        match warm.and_then(|warm| warm.read_at_once(&snapshot, &pages)) {
+            Some(read) => Ok(read),
+            None => self.ask(move |store| store.read(&snapshot, &pages)).await,
         }
     }
 
@@ -144,7 +180,10 @@ mod tests {
     use std::sync::mpsc;
 
     use tonic::Code;
-    use verso_pagestore::{StoreError, StoreUrl};
+    use verso_pagestore::{
+        Change, CommitId, CommitRequest, DatabaseId, Durability, PageCount, PageSize, PageWrite,
+        Participant, RoaringBitmap, StoreError, StoreUrl,
+    };
 
     use super::*;
 
@@ -183,5 +222,60 @@ mod tests {
         assert_eq!(running.await.unwrap().unwrap(), 1);
         assert_eq!(waiting.await.unwrap().unwrap(), 2);
         assert_eq!(work.ask(|_| Ok::<_, StoreError>(4)).await.unwrap(), 4);
+    }
+
+    fn one_page(snapshot: Snapshot) -> CommitRequest {
+        let change = Change {
+            writes: vec![PageWrite {
+                number: PageNumber::FIRST,
+                page: vec![7; 512].into(),
+            }],
+            deltas: Vec::new(),
+            staged: RoaringBitmap::new(),
+            page_size: PageSize::MIN,
+            page_count: PageCount::new(1),
+        };
+        CommitRequest {
+            id: CommitId::from_bytes([7; 16]),
+            durability: Durability::Off,
+            participants: vec![Participant {
+                snapshot,
+                reads: RoaringBitmap::new(),
+                lease: None,
+                change: Some(change),
+            }],
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_known_is_answered_while_all_places_are_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("store.db").display());
+        let store = verso_engine::open(&StoreUrl::parse(&url).unwrap()).unwrap();
+        let name = DatabaseName::new("a").unwrap();
+        store.create(&name, DatabaseId::new(1)).unwrap();
+        let snapshot = store.begin(&name, None).unwrap().snapshot;
+        store.commit(&one_page(snapshot)).unwrap();
+        let limits = Limits {
+            running: 1,
+            ..Limits::default()
+        };
+        let work = Work::new(Arc::clone(&store), &limits);
+        let begun = work.begin(name.clone(), None).await.unwrap();
+        let pages = vec![PageNumber::FIRST];
+        let read = work.read(begun.snapshot, pages.clone()).await.unwrap();
+        let (go, wait) = mpsc::channel::<()>();
+        let running = {
+            let work = work.clone();
+            tokio::spawn(async move { work.ask(move |_| Ok::<_, StoreError>(wait.recv())).await })
+        };
+        while work.running.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let again = work.begin(name.clone(), None).await.unwrap();
+        assert_eq!(again.snapshot, begun.snapshot);
+        assert_eq!(work.read(again.snapshot, pages).await.unwrap(), read);
+        drop(go);
+        running.await.unwrap().unwrap().unwrap_err();
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use verso_tests::nodes::{Node, direct_url};
-use verso_tests::signals::signal;
+use verso_tests::signals::{signal, stop};
 use verso_tests::{TestStore, uri};
 
 use crate::proxy::{Cut, Proxy};
@@ -45,7 +45,7 @@ impl Site {
 
     /// Stops the node, as a debugger or an overloaded machine does.
     pub(crate) fn stop(&self) {
-        signal(self.node.id(), libc::SIGSTOP);
+        stop(self.node.id());
     }
 
     /// Lets a stopped node go on.

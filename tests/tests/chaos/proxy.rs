@@ -205,7 +205,8 @@ impl Shared {
                 Err(_) => return link.end(),
             };
             let piece = buffer.get(..length).expect("it was read");
-            if piece.is_empty() {
+            // What came after the cut may still be read.
+            if piece.is_empty() || link.is_reset.load(Ordering::SeqCst) {
                 return link.half_close(to);
             }
             if way == Way::Requests {

@@ -6,12 +6,24 @@ use crate::error::VfsError;
 /// After so many losses in a row a statement runs under the writer lease.
 const LOSSES_BEFORE_LEASE: u32 = 2;
 
-/// How many statements a connection commits without the lease after it waited for one.
-const FREE_COMMITS: u32 = 3;
+/// So often in a row a statement may find the lease held, and wait until it is free, before it
+/// queues for it.
+const MOST_BLOCKED: u32 = 3;
 
 /// SQLite runs a statement again 25 times at most, newer ones 50 times
 /// (`SQLITE_MAX_SCHEMA_RETRY`).
-const MOST_LOSSES: u32 = 20;
+const MOST_ATTEMPTS: u32 = 20;
+
+/// What a statement does that begins while somebody else holds the lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WhenLeased {
+    /// It runs. The lease may be free when it commits, or it may write nothing.
+    Run,
+    /// It waits until the lease is free, and runs without it.
+    Wait,
+    /// It queues for the lease.
+    Queue,
+}
 
 /// How a transaction came to the lease that it began under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,17 +40,26 @@ pub(super) enum Turn {
 /// The losses of a connection, in a row.
 #[derive(Debug, Default)]
 pub(super) struct Contention {
-    /// How often in a row a statement has lost.
+    /// How often in a row a statement has lost to another commit.
     losses: u32,
+    /// How often in a row one found the lease held, and had not lost before.
+    blocked: u32,
     turn: Turn,
-    /// How many more statements may commit without the lease; `None` while nobody queues.
-    free_commits: Option<u32>,
 }
 
 impl Contention {
     /// Whether the next statement is to run under the lease.
     pub(super) const fn needs_lease(&self) -> bool {
-        self.losses >= LOSSES_BEFORE_LEASE
+        self.losses >= LOSSES_BEFORE_LEASE || self.blocked >= MOST_BLOCKED
+    }
+
+    /// What the next statement does if it begins while somebody else holds the lease.
+    pub(super) const fn when_leased(&self) -> WhenLeased {
+        match (self.losses, self.blocked) {
+            (0, 0) => WhenLeased::Run,
+            (0, _) => WhenLeased::Wait,
+            _ => WhenLeased::Queue,
+        }
     }
 
     /// A transaction begins.
@@ -48,28 +69,27 @@ impl Contention {
 
     /// A statement lost. Says whether SQLite may run it again.
     pub(super) fn lose(&mut self, error: &VfsError) -> bool {
-        self.losses += 1;
-        if matches!(error, VfsError::Leased) {
-            // Somebody holds the lease: the next attempt queues for it.
-            self.losses = self.losses.max(LOSSES_BEFORE_LEASE);
+        // Those who only meet a lease do not need it. If each of them took its turn, others would
+        // meet them, and all would go on one after the other for ever.
+        if !matches!(error, VfsError::Leased) {
+            self.losses += 1;
+        } else if self.losses == 0 {
+            self.blocked += 1;
+        } else {
+            self.losses = LOSSES_BEFORE_LEASE.max(self.losses + 1);
         }
-        self.losses < MOST_LOSSES
+        self.losses + self.blocked < MOST_ATTEMPTS
     }
 
-    /// A transaction that wrote has ended, and was not refused. Between two holders of a lease that others wait for, an
-    /// optimistic statement gets ahead of them, which uses the time and is not fair. So few of
-    /// them may, and one loss ends it, until the lease is to be had at once again.
+    /// A transaction that wrote has ended, and was not refused. Who has lost to others and then
+    /// waited for its turn would lose again, so it queues as long as it meets others who do.
     pub(super) fn end(&mut self) {
-        self.free_commits = match (std::mem::take(&mut self.turn), self.free_commits) {
-            (Turn::Waited, _) => Some(FREE_COMMITS),
-            (Turn::AtOnce, _) | (Turn::None, None) => None,
-            (Turn::None, Some(left)) => Some(left.saturating_sub(1)),
+        let turn = std::mem::take(&mut self.turn);
+        self.losses = match turn {
+            Turn::Waited => self.losses.min(LOSSES_BEFORE_LEASE - 1),
+            Turn::AtOnce | Turn::None => 0,
         };
-        self.losses = match self.free_commits {
-            Some(0) => LOSSES_BEFORE_LEASE,
-            Some(_) => LOSSES_BEFORE_LEASE - 1,
-            None => 0,
-        };
+        self.blocked = 0;
     }
 }
 
@@ -78,34 +98,61 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_losses_or_one_meeting_with_a_lease_lead_to_the_queue() {
+    fn two_losses_lead_to_the_queue() {
         let mut contention = Contention::default();
+        assert_eq!(contention.when_leased(), WhenLeased::Run);
         assert!(contention.lose(&VfsError::Overtaken) && !contention.needs_lease());
+        assert_eq!(contention.when_leased(), WhenLeased::Queue);
         assert!(contention.lose(&VfsError::Overtaken) && contention.needs_lease());
         let mut contention = Contention::default();
+        contention.lose(&VfsError::Overtaken);
         assert!(contention.lose(&VfsError::Leased) && contention.needs_lease());
     }
 
     #[test]
-    fn whoever_waited_gets_ahead_of_the_queue_three_times() {
+    fn whoever_only_meets_a_lease_waits_until_it_is_free_but_not_for_ever() {
         let mut contention = Contention::default();
+        for _ in 1..MOST_BLOCKED {
+            assert!(contention.lose(&VfsError::Leased) && !contention.needs_lease());
+            assert_eq!(contention.when_leased(), WhenLeased::Wait);
+        }
+        assert!(contention.lose(&VfsError::Leased) && contention.needs_lease());
+        // After its turn it is as before.
         contention.begin(Turn::Waited);
         contention.end();
-        for _ in 0..FREE_COMMITS {
-            assert!(!contention.needs_lease());
-            contention.begin(Turn::None);
+        assert_eq!(contention.when_leased(), WhenLeased::Run);
+    }
+
+    #[test]
+    fn whoever_lost_and_waited_queues_while_others_do() {
+        let mut contention = Contention::default();
+        contention.lose(&VfsError::Overtaken);
+        contention.lose(&VfsError::Overtaken);
+        for _ in 0..5 {
+            contention.begin(Turn::Waited);
             contention.end();
+            assert!(!contention.needs_lease());
+            assert_eq!(contention.when_leased(), WhenLeased::Queue);
         }
+        contention.lose(&VfsError::Leased);
         assert!(contention.needs_lease());
-        contention.begin(Turn::AtOnce);
-        contention.end();
-        assert!(!contention.needs_lease(), "nobody queues any more");
+        for turn in [Turn::AtOnce, Turn::None] {
+            let mut contention = Contention {
+                losses: 1,
+                ..Contention::default()
+            };
+            contention.begin(turn);
+            contention.end();
+            assert_eq!(contention.when_leased(), WhenLeased::Run, "{turn:?}");
+        }
     }
 
     #[test]
     fn nobody_is_run_again_for_ever() {
-        let mut contention = Contention::default();
-        let again = (0..100).take_while(|_| contention.lose(&VfsError::Overtaken));
-        assert_eq!(again.count(), 19);
+        for error in [VfsError::Overtaken, VfsError::Leased] {
+            let mut contention = Contention::default();
+            let again = (0..100).take_while(|_| contention.lose(&error));
+            assert_eq!(again.count(), 19);
+        }
     }
 }

@@ -17,7 +17,11 @@ use crate::lease::{Busy, HeldLease};
 use crate::pragma::Writers;
 use crate::statement::{Activity, Scope};
 pub(crate) use commit::WhileLeased;
-use contention::{Contention, Turn};
+use contention::{Contention, Turn, WhenLeased};
+
+/// So often a statement looks whether the lease is free before it queues. SQLite's busy handler makes
+/// that some 50 ms.
+const MOST_WAITS: usize = 6;
 
 /// An open database, which its file and its connection share.
 pub(crate) type SharedDatabase = Arc<Mutex<Database>>;
@@ -76,12 +80,44 @@ impl Connection {
             self.contention.lock().begin(Turn::None);
             let moment = self.moment(database, scope);
             let begin = moment.map_or(Begin::Fresh, Begin::At);
-            database.lock().lock_shared(begin, scope)
+            self.begin_unleased(database, activity, begin, scope, busy)
         };
         if begun.is_err() {
             self.end_turn();
         }
         begun
+    }
+
+    /// Takes a snapshot without a lease, but for a statement that has lost and meets a lease: it
+    /// would lose again, so it waits before it runs.
+    fn begin_unleased(
+        &self,
+        database: &SharedDatabase,
+        activity: Activity,
+        begin: Begin,
+        scope: Scope,
+        busy: Busy<'_>,
+    ) -> Result<(), VfsError> {
+        let when_leased = match activity {
+            Activity::Repeatable => self.contention.lock().when_leased(),
+            Activity::Reading
+            | Activity::BeginsToWrite
+            | Activity::Unrepeatable
+            | Activity::Writing => WhenLeased::Run,
+        };
+        for _ in 0..MOST_WAITS {
+            let mut locked = database.lock();
+            locked.lock_shared(begin, scope)?;
+            if when_leased == WhenLeased::Run || !locked.meets_lease() {
+                return Ok(());
+            }
+            locked.unlock();
+            drop(locked);
+            if when_leased == WhenLeased::Queue || !busy() {
+                break;
+            }
+        }
+        self.begin_leased(database, activity, scope, busy)
     }
 
     /// `xLock(RESERVED)`: begins to write.

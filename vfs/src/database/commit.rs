@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use verso_pagestore::{
-    Change, CommitId, CommitOutcome, Durability, PageCount, PageNumber, PageSize, PageWrite,
-    Participant, RoaringBitmap, Snapshot, Version, header,
+    Change, CommitId, CommitOutcome, Durability, LeaseStanding, PageCount, PageNumber, PageSize,
+    PageWrite, Participant, RoaringBitmap, Snapshot, Version, header,
 };
 
 use super::written::Written;
@@ -273,19 +273,20 @@ impl Database {
             version,
             commit,
             read_version,
-            is_lease_free: false,
+            lease: LeaseStanding::Unknown,
             mark,
             page_size: Some(after.page_size),
             page_count: after.page_count,
             ..snapshot
         };
         // Between the snapshot and the commit there is no other, nor after it: the next transaction
-        // can go on from here. The lease was free when it committed, or else its own. Of a database
-        // that did not change, it is no commit.
+        // can go on from here. The lease was free when it committed, or else its own, and nobody
+        // waited for it: the store would not call it the newest. Of a database that did not
+        // change, it is no commit.
         let is_next = version == Version::from_commit(snapshot.read_version.saturating_add(1), 0);
         let has_changed = !staged.written.is_empty();
         if is_next && has_changed && self.store.is_newest(&committed) {
-            committed.is_lease_free = true;
+            committed.lease = LeaseStanding::Free;
             self.go_on_from(&snapshot, &committed, staged.written);
         }
         self.state = State::Committed(committed);

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use verso_pagestore::DatabaseId;
+use verso_pagestore::{DatabaseId, LeaseStanding};
 
 use super::{Database, Known, Staged, State};
 use crate::error::VfsError;
@@ -60,11 +60,20 @@ impl Database {
         }
     }
 
+    /// Whether somebody held the lease when the snapshot was taken.
+    pub(crate) fn meets_lease(&self) -> bool {
+        let State::Reading(snapshot) = &self.state else {
+            return false;
+        };
+        let is_held = matches!(snapshot.lease, LeaseStanding::Held { .. });
+        is_held && self.follow == Follow::Newest && !self.read_only
+    }
+
     /// Fails if the snapshot of a transaction that has not written yet is not the newest.
     pub(crate) fn must_be_newest(&mut self) -> Result<(), VfsError> {
         self.known = Known::Overtaken;
         if let State::Reading(snapshot) = &self.state {
-            let newest = self.store.pages()?.begin(&self.name, None)?.snapshot;
+            let newest = self.store.pages()?.begin(&self.name, self.since)?.snapshot;
             if (newest.database, newest.version) != (snapshot.database, snapshot.version) {
                 return Err(VfsError::Overtaken);
             }

@@ -6,6 +6,7 @@
 mod commit;
 mod conflict;
 mod describe;
+mod disk;
 mod lease;
 mod pragma;
 mod read;
@@ -28,6 +29,7 @@ use crate::pragma::Settings;
 use crate::process::{Process, StoreHandle};
 use crate::statement::Scope;
 use commit::Staged;
+pub(crate) use disk::Disk;
 pub(crate) use snapshot::ReadMoment;
 
 /// Where a connection is in its transaction.
@@ -108,6 +110,7 @@ pub(crate) struct Database {
     /// Up to where this connection knows what changed.
     since: Option<Since>,
     known: Known,
+    disk: Disk,
     ahead: Ahead,
     /// All of `delivered` is known to be valid here: the newest of the last snapshot and
     /// the last own commit.
@@ -124,11 +127,13 @@ impl Database {
             name,
             store,
             follow,
+            newest,
             read_only,
             settings,
+            disk,
             lease_time_to_live,
         } = opened;
-        Self {
+        let mut database = Self {
             name,
             store,
             follow,
@@ -141,12 +146,17 @@ impl Database {
             scope: Scope::Several,
             since: None,
             known: Known::Nothing,
+            disk,
             ahead: Ahead::default(),
             validated: Version::MIN,
             own: Vec::new(),
             settings,
             lease_time_to_live,
+        };
+        if let Some((newest, asked)) = newest {
+            database.know_from_opening(&newest, asked);
         }
+        database
     }
 
     pub(crate) const fn name(&self) -> &DatabaseName {

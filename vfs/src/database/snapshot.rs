@@ -92,6 +92,14 @@ impl Database {
         }
     }
 
+    /// Learns what was the newest state when the database was opened, asked for at a moment.
+    pub(super) fn know_from_opening(&mut self, newest: &Begun, asked: Instant) {
+        // Otherwise the first begin meets the same failure, and reports it.
+        if let Ok(snapshot) = self.take(newest) {
+            self.known = Known::State(snapshot, asked);
+        }
+    }
+
     /// The newest snapshot, asked for at this moment.
     fn newest_of(&mut self, asked: Instant) -> Result<Snapshot, VfsError> {
         let snapshot = self.snapshot()?;
@@ -132,6 +140,7 @@ impl Database {
         self.store
             .cache()
             .learn(database, since, snapshot.version, &begun.changes);
+        self.disk.learn(&self.store, &self.name, self.since, begun);
         if let Some(counter) = self.refused_counter.take() {
             self.counter = counter;
             self.show_change();
@@ -158,9 +167,19 @@ impl Database {
             commit: committed.commit,
             pages: written,
         }]);
-        let since = Some(before.version);
+        let since = Since {
+            database: before.database,
+            version: before.version,
+            commit: before.commit,
+        };
         let cache = self.store.cache();
-        cache.learn(database, since, committed.version, &changes);
+        cache.learn(database, Some(since.version), committed.version, &changes);
+        let begun = Begun {
+            snapshot: *committed,
+            changes,
+        };
+        self.disk
+            .learn(&self.store, &self.name, Some(since), &begun);
         self.know(committed);
         self.known = Known::State(*committed, Instant::now());
     }

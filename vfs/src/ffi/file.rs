@@ -1,5 +1,6 @@
 //! `sqlite3_io_methods`: the callbacks of open files.
 
+use std::borrow::Cow;
 use std::ffi::{c_int, c_void};
 use std::slice;
 
@@ -24,7 +25,7 @@ pub(super) struct RawFile {
 /// An open file of ours.
 pub(super) struct OpenFile {
     api: HostApi,
-    label: String,
+    label: Cow<'static, str>,
     kind: Kind,
 }
 
@@ -63,7 +64,7 @@ impl OpenFile {
     pub(super) fn database(api: HostApi, database: Database) -> Self {
         Self {
             api,
-            label: format!("database {}", database.name()),
+            label: format!("database {}", database.name()).into(),
             kind: Kind::Database(Box::new(DatabaseFile::new(api, database))),
         }
     }
@@ -71,7 +72,7 @@ impl OpenFile {
     pub(super) fn super_journal(api: HostApi, journal: SuperJournal) -> Self {
         Self {
             api,
-            label: "super-journal".to_owned(),
+            label: "super-journal".into(),
             kind: Kind::SuperJournal(journal),
         }
     }
@@ -79,7 +80,7 @@ impl OpenFile {
     pub(super) fn journal(api: HostApi) -> Self {
         Self {
             api,
-            label: "journal".to_owned(),
+            label: "journal".into(),
             kind: Kind::Journal(Journal::new()),
         }
     }

@@ -17,6 +17,7 @@ mod thread;
 mod vfs;
 
 use std::ffi::{CStr, CString, c_int};
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use libsqlite3_sys as sqlite;
@@ -34,7 +35,7 @@ pub use vfs::register_with;
 /// `sqlite3_log` and [`last_error`](crate::last_error).
 fn guard(
     api: &api::HostApi,
-    what: &str,
+    what: impl fmt::Display,
     callback: impl FnOnce() -> Result<c_int, VfsError>,
 ) -> c_int {
     match catch_unwind(AssertUnwindSafe(callback)) {

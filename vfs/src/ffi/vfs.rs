@@ -1,6 +1,7 @@
 //! `sqlite3_vfs`: registration, and the callbacks that are not about one open file.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::fmt;
 use std::ptr::{self, NonNull};
 use std::time::Duration;
 
@@ -138,55 +139,62 @@ unsafe extern "C" fn open(
         // A file without methods is one that SQLite will not close.
         (*file).pMethods = ptr::null();
         let registered = registered(vfs);
-        let what = c_text(name).map(|name| format!("database {}", name.to_string_lossy()));
-        guard(
-            &registered.api,
-            what.as_deref().unwrap_or("temporary file"),
-            || {
-                if flags & sqlite::SQLITE_OPEN_MAIN_DB != 0 {
-                    let database = open_main(registered, name, flags)?;
-                    if !out_flags.is_null() {
-                        *out_flags = shown_flags(flags, database.is_read_only());
-                    }
-                    OpenFile::database(registered.api, database).install(file);
-                    Ok(sqlite::SQLITE_OK)
-                } else if flags & sqlite::SQLITE_OPEN_MAIN_JOURNAL != 0 {
-                    if !out_flags.is_null() {
-                        *out_flags = flags;
-                    }
-                    OpenFile::journal(registered.api).install(file);
-                    Ok(sqlite::SQLITE_OK)
-                } else if flags & sqlite::SQLITE_OPEN_SUPER_JOURNAL != 0 {
-                    match super_journal::open(c_text(name), flags)? {
-                        Some(journal) => {
-                            if !out_flags.is_null() {
-                                *out_flags = flags;
-                            }
-                            OpenFile::super_journal(registered.api, journal).install(file);
-                            Ok(sqlite::SQLITE_OK)
+        guard(&registered.api, Opened(c_text(name)), || {
+            if flags & sqlite::SQLITE_OPEN_MAIN_DB != 0 {
+                let database = open_main(registered, name, flags)?;
+                if !out_flags.is_null() {
+                    *out_flags = shown_flags(flags, database.is_read_only());
+                }
+                OpenFile::database(registered.api, database).install(file);
+                Ok(sqlite::SQLITE_OK)
+            } else if flags & sqlite::SQLITE_OPEN_MAIN_JOURNAL != 0 {
+                if !out_flags.is_null() {
+                    *out_flags = flags;
+                }
+                OpenFile::journal(registered.api).install(file);
+                Ok(sqlite::SQLITE_OK)
+            } else if flags & sqlite::SQLITE_OPEN_SUPER_JOURNAL != 0 {
+                match super_journal::open(c_text(name), flags)? {
+                    Some(journal) => {
+                        if !out_flags.is_null() {
+                            *out_flags = flags;
                         }
-                        None => Ok(open_on_platform(
-                            registered.platform,
-                            name,
-                            file,
-                            flags,
-                            out_flags,
-                        )),
+                        OpenFile::super_journal(registered.api, journal).install(file);
+                        Ok(sqlite::SQLITE_OK)
                     }
-                } else if flags & PLATFORM_FILES != 0 {
-                    Ok(open_on_platform(
+                    None => Ok(open_on_platform(
                         registered.platform,
                         name,
                         file,
                         flags,
                         out_flags,
-                    ))
-                } else {
-                    // SQLite asks for one only where exclusive locking slipped past.
-                    Err(VfsError::WriteAheadLog)
+                    )),
                 }
-            },
-        )
+            } else if flags & PLATFORM_FILES != 0 {
+                Ok(open_on_platform(
+                    registered.platform,
+                    name,
+                    file,
+                    flags,
+                    out_flags,
+                ))
+            } else {
+                // SQLite asks for one only where exclusive locking slipped past.
+                Err(VfsError::WriteAheadLog)
+            }
+        })
+    }
+}
+
+/// What is opened, for messages.
+struct Opened<'a>(Option<&'a CStr>);
+
+impl fmt::Display for Opened<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(name) => write!(formatter, "database {}", name.to_string_lossy()),
+            None => formatter.write_str("temporary file"),
+        }
     }
 }
 
@@ -249,6 +257,8 @@ unsafe fn parameters(api: &HostApi, name: *const c_char) -> Result<Parameters, V
         immutable: boolean(c"immutable"),
         no_lock: boolean(c"nolock"),
         cache: text(c"cache", "cache= of the URI")?,
+        cache_dir: text(c"cache_dir", "cache_dir= of the URI")?,
+        cache_dir_size: text(c"cache_dir_size", "cache_dir_size= of the URI")?,
     })
 }
 

@@ -4,6 +4,7 @@ use bytes::{Buf, Bytes};
 use verso_pagestore::{Page, PageNumber, header};
 
 use super::layout::{be_u16, page_number};
+use super::schema::last_integer;
 
 /// Whether the keys of a tree are row numbers or records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,24 +43,58 @@ pub(super) struct Payload {
     pub(super) overflow: Option<PageNumber>,
 }
 
+/// The kind of a page of a b-tree, by the first byte of its header: its keys, and whether it is a leaf.
+const fn kind(byte: u8) -> Option<(Keys, bool)> {
+    match byte {
+        2 => Some((Keys::Records, false)),
+        5 => Some((Keys::Rows, false)),
+        10 => Some((Keys::Records, true)),
+        13 => Some((Keys::Rows, true)),
+        _ => None,
+    }
+}
+
+/// The kind of a page by its content, which may be of any other use.
+fn kind_of(number: PageNumber, content: &[u8]) -> Option<(Keys, bool)> {
+    content.get(begin(number)).copied().and_then(kind)
+}
+
+/// Where the header of a page of a b-tree begins.
+const fn begin(number: PageNumber) -> usize {
+    if number.get() == PageNumber::FIRST.get() {
+        header::LENGTH
+    } else {
+        0
+    }
+}
+
+/// Whether a page looks like one of a b-tree that has children.
+pub(crate) fn is_interior(number: PageNumber, content: &[u8]) -> bool {
+    matches!(kind_of(number, content), Some((_, false)))
+}
+
+/// Whether a page looks like a leaf of an index.
+pub(crate) fn is_index_leaf(number: PageNumber, content: &[u8]) -> bool {
+    matches!(kind_of(number, content), Some((Keys::Records, true)))
+}
+
+impl Cell {
+    fn row_of_entry(&self) -> Option<i64> {
+        let payload = self.payload.as_ref()?;
+        if payload.overflow.is_some() {
+            return None;
+        }
+        last_integer(&payload.local)
+    }
+}
+
 impl Node {
     /// `content` is the usable part of the page; `None` if that is not of a b-tree.
     pub(crate) fn parse(number: PageNumber, content: Page) -> Option<Self> {
-        let begin = if number == PageNumber::FIRST {
-            header::LENGTH
-        } else {
-            0
-        };
-        let (keys, leaf) = match content.get(begin)? {
-            2 => (Keys::Records, false),
-            5 => (Keys::Rows, false),
-            10 => (Keys::Records, true),
-            13 => (Keys::Rows, true),
-            _ => return None,
-        };
+        let (keys, leaf) = kind_of(number, &content)?;
         Some(Self {
             page: content,
-            begin,
+            begin: begin(number),
             keys,
             leaf,
         })
@@ -91,6 +126,66 @@ impl Node {
             .filter_map(|offset| page_number(&self.page, usize::from(offset)))
             .chain(self.last_child())
             .collect()
+    }
+
+    /// Whether its keys are row numbers.
+    pub(crate) fn is_of_table(&self) -> bool {
+        self.keys == Keys::Rows
+    }
+
+    /// The child that has a row, in the tree of a table.
+    pub(crate) fn child_of(&self, row: i64) -> Option<PageNumber> {
+        if self.leaf || self.keys != Keys::Rows {
+            return None;
+        }
+        let count = usize::from(be_u16(&self.page, self.begin + 3)?);
+        let (mut low, mut high) = (0, count);
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if self.row_at(middle)? < row {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        if low == count {
+            return self.last_child();
+        }
+        page_number(&self.page, self.place(low)?)
+    }
+
+    /// The last row that a child may have, in an interior page of a table; `None` of the last child.
+    pub(crate) fn row_at(&self, child: usize) -> Option<i64> {
+        if self.leaf || self.keys != Keys::Rows {
+            return None;
+        }
+        let mut cell = self.page.get(self.place(child)? + 4..)?;
+        varint(&mut cell).map(u64::cast_signed)
+    }
+
+    /// The last row before those of a child, in the same way; `None` of the first child.
+    pub(crate) fn row_before(&self, child: usize) -> Option<i64> {
+        self.row_at(child.checked_sub(1)?)
+    }
+
+    /// Where a cell of an interior page begins.
+    fn place(&self, cell: usize) -> Option<usize> {
+        let count = be_u16(&self.page, self.begin + 3)?;
+        if cell >= usize::from(count) {
+            return None;
+        }
+        be_u16(&self.page, self.begin + 12 + 2 * cell).map(usize::from)
+    }
+
+    /// The rows that the entries of an index belong to: their last columns. `None` where that is
+    /// no integer, or in an overflow page.
+    pub(crate) fn rows_of_entries(&self) -> Vec<Option<i64>> {
+        self.cells().map(|cell| cell.row_of_entry()).collect()
+    }
+
+    /// The row of one of these entries.
+    pub(crate) fn row_of_entry(&self, index: usize) -> Option<i64> {
+        self.cells().nth(index)?.row_of_entry()
     }
 
     /// The first key, in the tree of a table.
@@ -172,7 +267,7 @@ fn local_length(usable: usize, keys: Keys, length: u64) -> Option<usize> {
 }
 
 /// Takes SQLite's variable-length integer: seven bits a byte, and all eight of the ninth.
-pub(super) fn varint(bytes: &mut Bytes) -> Option<u64> {
+pub(super) fn varint(bytes: &mut impl Buf) -> Option<u64> {
     let mut value = 0;
     for _ in 0..8 {
         let byte = bytes.try_get_u8().ok()?;
@@ -241,6 +336,8 @@ mod tests {
                         let number = PageNumber::new(number).unwrap();
                         if let Some(node) = Node::parse(number, Bytes::from(content.clone())) {
                             let _ = (node.cells().count(), node.last_child(), node.first_row());
+                            let _ = (node.rows_of_entries(), node.row_of_entry(1));
+                            let _ = (node.child_of(7), node.row_at(1), node.row_before(1));
                         }
                     }
                 }

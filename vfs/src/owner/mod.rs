@@ -13,7 +13,7 @@ mod search;
 
 use std::fmt;
 
-pub(crate) use btree::Node;
+pub(crate) use btree::{Node, is_index_leaf, is_interior};
 use verso_pagestore::{Page, PageNumber};
 
 use pages::Pages;

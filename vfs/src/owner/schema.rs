@@ -101,6 +101,32 @@ fn columns<const N: usize>(mut record: Bytes) -> Option<[Column; N]> {
     columns.try_into().ok()
 }
 
+/// The last value of a record, if that is an integer.
+pub(super) fn last_integer(record: &[u8]) -> Option<i64> {
+    let mut header = record;
+    let length = usize::try_from(varint(&mut header)?).ok()?;
+    let before = record.len() - header.len();
+    let mut types = record.get(before..length)?;
+    let mut last = None;
+    while !types.is_empty() {
+        last = Some(varint(&mut types)?);
+    }
+    let serial_type = last?;
+    match serial_type {
+        1..=6 => {
+            let length = usize::try_from(content_length(serial_type)).ok()?;
+            let begin = record.len().checked_sub(length)?;
+            let bytes = record.get(begin..)?;
+            let is_negative = bytes.first()? & 0x80 != 0;
+            let sign = if is_negative { -1 } else { 0 };
+            Some((bytes.iter()).fold(sign, |value, byte| value << 8 | i64::from(*byte)))
+        }
+        8 => Some(0),
+        9 => Some(1),
+        _ => None,
+    }
+}
+
 const fn content_length(serial_type: u64) -> u64 {
     match serial_type {
         1..=4 => serial_type,
@@ -150,6 +176,27 @@ mod tests {
     fn lengths_are_those_of_the_format() {
         let lengths: Vec<u64> = (0..16).map(content_length).collect();
         assert_eq!(lengths, [0, 1, 2, 3, 4, 6, 8, 8, 0, 0, 0, 0, 0, 0, 1, 1]);
+    }
+
+    #[test]
+    fn the_last_value_is_an_integer_of_any_length() {
+        for (record, value) in [
+            (&b"\x03\x01\x01\x05\x80"[..], Some(-128)),
+            (b"\x03\x17\x02indexz\x01\x02", Some(258)),
+            (b"\x02\x05\xff\xff\xff\xff\xff\xfe", Some(-2)),
+            (b"\x02\x06\x7f\xff\xff\xff\xff\xff\xff\xff", Some(i64::MAX)),
+            (b"\x03\x01\x08\x05", Some(0)),
+            (b"\x03\x01\x09\x05", Some(1)),
+            (b"\x02\x0fx", None),
+            (b"\x02\x00", None),
+            (b"\x02\x06\x01", None),
+            (b"\x01", None),
+            (b"\x00", None),
+            (b"\x09\x01", None),
+            (b"", None),
+        ] {
+            assert_eq!(last_integer(record), value, "{record:?}");
+        }
     }
 
     #[test]

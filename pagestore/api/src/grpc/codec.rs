@@ -1,6 +1,8 @@
 //! The codec of all messages: that of prost, which does not make more of a message than it is
 //! worth.
 //!
+//! A message is encoded into room for all of it: a buffer that grows copies what it has.
+//!
 //! An empty message in a list takes two bytes on the wire, and hundreds in memory. So lists are
 //! counted before a message is decoded.
 
@@ -11,7 +13,7 @@ use prost::bytes::Buf as _;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 use prost::{DecodeError, Message};
 use tonic::Status;
-use tonic::codec::{DecodeBuf, Decoder};
+use tonic::codec::{DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
 use super::commits::MOST_PARTICIPANTS;
@@ -46,15 +48,29 @@ where
 {
     type Encode = T;
     type Decode = U;
-    type Encoder = ProstEncoder<T>;
+    type Encoder = RoomyEncoder<T>;
     type Decoder = CountingDecoder<U>;
 
     fn encoder(&mut self) -> Self::Encoder {
-        ProstCodec::<T, U>::default().encoder()
+        RoomyEncoder(ProstCodec::<T, U>::default().encoder())
     }
 
     fn decoder(&mut self) -> Self::Decoder {
         CountingDecoder(ProstCodec::<T, U>::default().decoder())
+    }
+}
+
+/// Makes room, and encodes then.
+#[derive(Debug, Clone)]
+pub(crate) struct RoomyEncoder<T>(ProstEncoder<T>);
+
+impl<T: Message> Encoder for RoomyEncoder<T> {
+    type Item = T;
+    type Error = Status;
+
+    fn encode(&mut self, message: T, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.reserve(message.encoded_len());
+        self.0.encode(message, buffer)
     }
 }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use roaring::RoaringBitmap;
 
+use super::leases::{standing, standing_message};
 use super::proto;
 use crate::{
     Begun, Chain, Changes, CommitId, CommitPages, DatabaseId, DatabaseName, Page, PageCount,
@@ -137,7 +138,7 @@ impl TryFrom<proto::Snapshot> for Snapshot {
             version: (&message.version).try_into()?,
             commit: (&message.commit).try_into()?,
             read_version: message.read_version,
-            is_lease_free: message.lease_free,
+            lease: standing(message.lease)?,
             mark: None,
             page_size: optional_page_size(message.page_size)?,
             page_count: PageCount::new(message.page_count),
@@ -152,7 +153,7 @@ impl From<Snapshot> for proto::Snapshot {
             version: snapshot.version.into(),
             commit: snapshot.commit.into(),
             read_version: snapshot.read_version,
-            lease_free: snapshot.is_lease_free,
+            lease: standing_message(snapshot.lease),
             page_size: page_size_or_zero(snapshot.page_size),
             page_count: snapshot.page_count.get(),
         }

@@ -6,7 +6,10 @@ use bytes::Bytes;
 
 use super::convert::required;
 use super::{InvalidMessage, proto};
-use crate::{DatabaseId, Lease, LeaseAnswer, LeaseId, LeaseRequest, LeaseView, Ticket, Version};
+use crate::{
+    DatabaseId, Lease, LeaseAnswer, LeaseId, LeaseRequest, LeaseStanding, LeaseView, Place, Ticket,
+    Version,
+};
 
 impl TryFrom<&Bytes> for LeaseId {
     type Error = InvalidMessage;
@@ -57,6 +60,58 @@ impl From<Lease> for proto::HeldLease {
             database: lease.database.get(),
             epoch: lease.epoch,
             id: lease.id.into(),
+        }
+    }
+}
+
+/// What a snapshot says of the lease.
+pub(super) fn standing(
+    message: Option<proto::LeaseStanding>,
+) -> Result<LeaseStanding, InvalidMessage> {
+    let Some(message) = message else {
+        return Ok(LeaseStanding::Unknown);
+    };
+    Ok(match message.holder {
+        None => LeaseStanding::Free,
+        Some(holder) => LeaseStanding::Held {
+            epoch: holder.epoch,
+            id: (&holder.id).try_into()?,
+        },
+    })
+}
+
+/// The message of it.
+pub(super) fn standing_message(standing: LeaseStanding) -> Option<proto::LeaseStanding> {
+    use proto::lease_standing::Holder;
+    let holder = match standing {
+        LeaseStanding::Unknown => return None,
+        LeaseStanding::Free => None,
+        LeaseStanding::Held { epoch, id } => Some(Holder {
+            epoch,
+            id: id.into(),
+        }),
+    };
+    Some(proto::LeaseStanding { holder })
+}
+
+impl TryFrom<proto::LeaveQueueRequest> for Place {
+    type Error = InvalidMessage;
+
+    fn try_from(message: proto::LeaveQueueRequest) -> Result<Self, InvalidMessage> {
+        Ok(Self {
+            database: DatabaseId::new(message.database),
+            id: (&message.id).try_into()?,
+            ticket: (&message.ticket).try_into()?,
+        })
+    }
+}
+
+impl From<Place> for proto::LeaveQueueRequest {
+    fn from(place: Place) -> Self {
+        Self {
+            database: place.database.get(),
+            id: place.id.into(),
+            ticket: place.ticket.into(),
         }
     }
 }
@@ -136,6 +191,7 @@ impl TryFrom<proto::LeaseReply> for LeaseAnswer {
         use proto::lease_reply::Answer;
         Ok(match required("lease answer", message.answer)? {
             Answer::Granted(lease) => Self::Granted(lease.try_into()?),
+            Answer::HandedOver(lease) => Self::HandedOver(lease.try_into()?),
             Answer::Waiting(waiting) => Self::Waiting {
                 ticket: (&waiting.ticket).try_into()?,
                 ahead: usize::try_from(waiting.ahead).unwrap_or(Self::MOST_AHEAD),
@@ -150,6 +206,7 @@ impl From<LeaseAnswer> for proto::LeaseReply {
         use proto::lease_reply::{Answer, Waiting};
         let answer = match answer {
             LeaseAnswer::Granted(lease) => Answer::Granted(lease.into()),
+            LeaseAnswer::HandedOver(lease) => Answer::HandedOver(lease.into()),
             LeaseAnswer::Waiting {
                 ticket,
                 ahead,

@@ -48,7 +48,7 @@ fn code(kind: &Kind) -> Code {
         Kind::Store(store) => match store.kind() {
             store::Kind::Unavailable | store::Kind::Busy => Code::Unavailable,
             store::Kind::Full => Code::ResourceExhausted,
-            store::Kind::NotAStore | store::Kind::NewerFormat => Code::FailedPrecondition,
+            store::Kind::NotAStore | store::Kind::OtherFormat => Code::FailedPrecondition,
             store::Kind::Damaged => Code::DataLoss,
             store::Kind::Io | store::Kind::Unspecified => Code::Internal,
         },
@@ -82,8 +82,8 @@ fn store_kind(error: StoreError) -> Kind {
         StoreError::Busy { reason, .. } => (store::Kind::Busy, reason, 0, 0),
         StoreError::Full { .. } => (store::Kind::Full, String::new(), 0, 0),
         StoreError::NotAStore { reason, .. } => (store::Kind::NotAStore, reason, 0, 0),
-        StoreError::NewerFormat { found, known, .. } => {
-            (store::Kind::NewerFormat, String::new(), found, known)
+        StoreError::OtherFormat { found, known, .. } => {
+            (store::Kind::OtherFormat, String::new(), found, known)
         }
         StoreError::Damaged { reason, .. } => (store::Kind::Damaged, reason, 0, 0),
         StoreError::Io { reason, .. } => (store::Kind::Io, reason, 0, 0),
@@ -116,7 +116,7 @@ pub(crate) fn store_error(kind: Kind, url: &str) -> StoreError {
         store::Kind::Busy => StoreError::Busy { store, reason },
         store::Kind::Full => StoreError::Full { store },
         store::Kind::NotAStore => StoreError::NotAStore { store, reason },
-        store::Kind::NewerFormat => StoreError::NewerFormat {
+        store::Kind::OtherFormat => StoreError::OtherFormat {
             store,
             found,
             known,

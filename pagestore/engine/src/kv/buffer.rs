@@ -1,8 +1,10 @@
 //! What a transaction keeps to itself until it commits: its writes in order, what reads
 //! see of them, and its conflict sets.
 
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 
+use super::overlay::Overlay;
 use super::range_set::RangeSet;
 use super::{Direction, Isolation, KeyRange, KeyValue, KvError, Limits, RangeQuery};
 
@@ -20,7 +22,7 @@ pub(super) enum Operation {
     ClearRange(KeyRange),
 }
 
-/// What a transaction's own writes say about a key.
+/// What newer writes say about a key than those below them.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Own<'a> {
     Untouched,
@@ -36,12 +38,58 @@ pub(super) struct WriteBuffer {
     /// its `Set`, or `None` for a `Clear`.
     latest: BTreeMap<Vec<u8>, Option<usize>>,
     cleared: RangeSet,
-    reads: RangeSet,
-    writes: RangeSet,
+    reads: ConflictSet,
+    writes: ConflictSet,
     /// Bytes of `operations`.
     bytes: usize,
     longest_key: usize,
     longest_value: usize,
+}
+
+/// A conflict set. It is put in order only when somebody asks for it: mostly nobody asks for what
+/// a transaction has read.
+#[derive(Debug, Default)]
+struct ConflictSet {
+    ordered: OnceCell<RangeSet>,
+    /// What is not in order yet.
+    added: RefCell<Vec<KeyRange>>,
+    /// Bytes of what was added.
+    bytes: usize,
+}
+
+impl ConflictSet {
+    /// More are put in order at once, since many of them may be the same.
+    const MOST_ADDED: usize = 64;
+
+    fn insert(&mut self, range: KeyRange) {
+        if range.is_empty() {
+            return;
+        }
+        self.bytes += range.begin.len() + range.end.len() + RANGE_OVERHEAD;
+        if let Some(ordered) = self.ordered.get_mut() {
+            ordered.insert(range);
+            return;
+        }
+        let added = self.added.get_mut();
+        added.push(range);
+        if added.len() >= Self::MOST_ADDED {
+            self.ordered();
+        }
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    fn ordered(&self) -> &RangeSet {
+        self.ordered.get_or_init(|| {
+            let mut ordered = RangeSet::default();
+            for range in self.added.take() {
+                ordered.insert(range);
+            }
+            ordered
+        })
+    }
 }
 
 impl WriteBuffer {
@@ -104,28 +152,30 @@ impl WriteBuffer {
         &self.operations
     }
 
+    /// Whether it depends on anything that others may write.
+    pub(super) const fn has_read(&self) -> bool {
+        !self.reads.is_empty()
+    }
+
     /// The read conflict set.
     pub(super) fn reads(&self) -> &RangeSet {
-        &self.reads
+        self.reads.ordered()
     }
 
     /// The write conflict set.
     pub(super) fn writes(&self) -> &RangeSet {
-        &self.writes
+        self.writes.ordered()
     }
 
     /// Whether a commit has nothing to do.
-    pub(super) fn is_read_only(&self) -> bool {
+    pub(super) const fn is_read_only(&self) -> bool {
         self.writes.is_empty()
     }
 
-    /// Size of the transaction in bytes, as FoundationDB counts it.
-    pub(super) fn size(&self) -> usize {
-        let ranges = self.reads.iter().chain(self.writes.iter());
-        self.bytes
-            + ranges
-                .map(|(begin, end)| begin.len() + end.len() + RANGE_OVERHEAD)
-                .sum::<usize>()
+    /// Size of the transaction in bytes, as FoundationDB counts it: also what is in its conflict sets
+    /// twice.
+    pub(super) const fn size(&self) -> usize {
+        self.bytes + self.reads.bytes + self.writes.bytes
     }
 
     pub(super) fn check_limits(&self, limits: &Limits) -> Result<(), KvError> {
@@ -191,40 +241,15 @@ impl WriteBuffer {
     fn merge(
         &self,
         query: &RangeQuery,
-        mut stored: impl FnMut() -> Result<Option<KeyValue>, KvError>,
+        stored: impl FnMut() -> Result<Option<KeyValue>, KvError>,
     ) -> Result<Vec<KeyValue>, KvError> {
-        let mut own = self.own_range(query).peekable();
-        let mut next = || -> Result<Option<KeyValue>, KvError> {
-            loop {
-                match stored()? {
-                    Some((key, _)) if self.own(&key) != Own::Untouched => {}
-                    other => return Ok(other),
-                }
-            }
-        };
+        let hides = |key: &[u8]| self.own(key) != Own::Untouched;
+        let mut pairs = Overlay::new(query.direction, self.own_range(query), hides, stored);
         let mut found = Vec::new();
-        let mut pending = next()?;
-        while !query.is_answered(&found) {
-            let own_first = match (own.peek(), &pending) {
-                (None, None) => break,
-                (Some(_), None) => true,
-                (None, Some(_)) => false,
-                (Some((key, _)), Some((stored, _))) => match query.direction {
-                    Direction::Forward => *key < stored.as_slice(),
-                    Direction::Reverse => *key > stored.as_slice(),
-                },
-            };
-            if own_first {
-                found.extend(
-                    own.next()
-                        .map(|(key, value)| (key.to_vec(), value.to_vec())),
-                );
-            } else {
-                found.extend(pending.take());
-                if !query.is_answered(&found) {
-                    pending = next()?;
-                }
-            }
+        while !query.is_answered(&found)
+            && let Some(pair) = pairs.next()?
+        {
+            found.push(pair);
         }
         Ok(found)
     }

@@ -6,6 +6,7 @@
 //! conflict set was written after its read version.
 
 mod buffer;
+mod overlay;
 mod range;
 mod range_set;
 mod retry;
@@ -132,8 +133,8 @@ pub trait Kv: Send + Sync + 'static {
     /// If the store cannot be reached.
     fn begin(&self) -> Result<Self::Transaction, KvError>;
 
-    /// Begins a transaction for reads of what never changes once it is written. It reads at
-    /// `at_least`, a read version of the same store, or at any later one.
+    /// Begins a transaction for reads of what never changes once it is written. Each of them reads
+    /// at `at_least`, a read version of the same store, or at any later one.
     ///
     /// # Errors
     /// If the store cannot be reached.

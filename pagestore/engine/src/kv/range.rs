@@ -25,9 +25,7 @@ impl KeyRange {
     /// Just this key.
     #[must_use]
     pub fn single(key: &[u8]) -> Self {
-        let mut end = key.to_vec();
-        end.push(0);
-        Self::new(key, end)
+        Self::new(key, [key, &[0]].concat())
     }
 
     /// All keys that begin with `prefix`.
@@ -45,6 +43,17 @@ impl KeyRange {
             None => end = vec![0xff; LONGEST_KEY + 1],
         }
         Self::new(prefix, end)
+    }
+
+    /// Whether the keys from `begin` to before `end` are those that begin with `begin`.
+    pub(super) fn is_prefix(begin: &[u8], end: &[u8]) -> bool {
+        // Mostly the last byte is one more, and all others are the same.
+        match (begin.split_last(), end.split_last()) {
+            (Some((&last, begin)), Some((&above, end))) if last < 0xff => {
+                last + 1 == above && begin == end
+            }
+            _ => Self::prefix(begin).end == end,
+        }
     }
 
     /// Whether no key is in it.

@@ -13,10 +13,6 @@ pub(super) struct RangeSet {
 }
 
 impl RangeSet {
-    pub(super) fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
     pub(super) fn len(&self) -> usize {
         self.ends.len()
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use verso_pagestore::{CommitId, Lease, LeaseId};
+use verso_pagestore::{CommitId, Lease, LeaseId, LeaseRequest, LeaseStanding};
 
 use crate::log::DecodeError;
 
@@ -12,6 +12,9 @@ const LEASE: u8 = 1;
 /// A held lease under which a commit is being published.
 const PUBLISHING: u8 = 2;
 
+/// A lease that its last holder has handed over, to somebody who has not shown yet that it lives.
+const HANDED_OVER: u8 = 3;
+
 /// For how long a publication whose transaction had no lease of its own may show no progress.
 const TIME_TO_PUBLISH: Duration = Duration::from_secs(5);
 
@@ -20,8 +23,18 @@ const TIME_TO_PUBLISH: Duration = Duration::from_secs(5);
 pub(crate) struct Holding {
     pub(super) id: LeaseId,
     pub(super) time_to_live: Duration,
-    /// The commit that is being published under it.
-    publication: Option<Publication>,
+    phase: Phase,
+}
+
+/// How far a holding of a lease is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The holder before has handed it over.
+    HandedOver,
+    /// Its holder asked for it, or has shown that it lives.
+    Held,
+    /// A commit is being published under it.
+    Publishing(Publication),
 }
 
 /// A commit that is published in steps.
@@ -66,7 +79,26 @@ impl Holding {
         Self {
             id,
             time_to_live,
-            publication: None,
+            phase: Phase::Held,
+        }
+    }
+
+    /// For how long it must be seen unchanged before it may be taken over.
+    pub(super) fn patience(&self) -> Duration {
+        match self.phase {
+            Phase::HandedOver => LeaseRequest::time_to_confirm(self.time_to_live),
+            Phase::Held | Phase::Publishing(_) => self.time_to_live,
+        }
+    }
+
+    pub(super) const fn is_handed_over(&self) -> bool {
+        matches!(self.phase, Phase::HandedOver)
+    }
+
+    const fn publication(&self) -> Option<Publication> {
+        match self.phase {
+            Phase::HandedOver | Phase::Held => None,
+            Phase::Publishing(publication) => Some(publication),
         }
     }
 }
@@ -89,8 +121,20 @@ impl LeaseRecord {
         Beat(self.beat)
     }
 
+    /// What a begin tells of it.
+    pub(crate) fn standing(&self) -> LeaseStanding {
+        match self.holding {
+            None => LeaseStanding::Free,
+            Some(holding) if holding.publication().is_some() => LeaseStanding::Unknown,
+            Some(Holding { id, .. }) => LeaseStanding::Held {
+                epoch: self.epoch,
+                id,
+            },
+        }
+    }
+
     fn publication(&self) -> Option<Publication> {
-        self.holding?.publication
+        self.holding?.publication()
     }
 
     /// The attempt at a publication that goes on.
@@ -116,24 +160,45 @@ impl LeaseRecord {
             .is_none_or(|publication| publication.commit == id && !publication.is_given_up)
     }
 
-    /// The record after its holder gave it back.
-    pub(crate) const fn released(self) -> Self {
+    /// The record of a holding that nobody has changed.
+    pub(crate) const fn held_as(lease: &Lease) -> Self {
+        Self {
+            epoch: lease.epoch,
+            beat: 0,
+            holding: Some(Holding::new(lease.id, Duration::ZERO)),
+        }
+    }
+
+    /// The record after its holder gave it back, and nobody waits for it.
+    pub(super) const fn released(self) -> Self {
         Self {
             holding: None,
             ..self
         }
     }
 
-    /// The record with a new holder, who must remove what is left of a publication.
-    pub(super) fn taken(self, holding: Holding) -> Self {
-        let publication = self.publication().map(Publication::given_up);
+    /// The record after its holder gave it to somebody who waits. Nothing is left of a publication.
+    pub(super) const fn handed_over(self, to: Holding) -> Self {
         Self {
             epoch: self.epoch + 1,
             beat: 0,
             holding: Some(Holding {
-                publication,
-                ..holding
+                phase: Phase::HandedOver,
+                ..to
             }),
+        }
+    }
+
+    /// The record with a new holder, who must remove what is left of a publication.
+    pub(super) fn taken(self, holding: Holding) -> Self {
+        let phase = match self.publication() {
+            Some(publication) => Phase::Publishing(publication.given_up()),
+            None => holding.phase,
+        };
+        Self {
+            epoch: self.epoch + 1,
+            beat: 0,
+            holding: Some(Holding { phase, ..holding }),
         }
     }
 
@@ -146,9 +211,17 @@ impl LeaseRecord {
     }
 
     /// The record after its holder showed a sign of life.
-    pub(crate) const fn beaten(self) -> Self {
+    pub(crate) fn beaten(self) -> Self {
+        let confirm = |holding: Holding| match holding.phase {
+            Phase::HandedOver => Holding {
+                phase: Phase::Held,
+                ..holding
+            },
+            Phase::Held | Phase::Publishing(_) => holding,
+        };
         Self {
             beat: self.beat.wrapping_add(1),
+            holding: self.holding.map(confirm),
             ..self
         }
     }
@@ -176,10 +249,8 @@ impl LeaseRecord {
     }
 
     fn with(self, publication: Option<Publication>) -> Self {
-        let change = |holding| Holding {
-            publication,
-            ..holding
-        };
+        let phase = publication.map_or(Phase::Held, Phase::Publishing);
+        let change = |holding| Holding { phase, ..holding };
         Self {
             holding: self.holding.map(change),
             ..self
@@ -188,19 +259,17 @@ impl LeaseRecord {
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let form = match self.publication() {
-            Some(_) => PUBLISHING,
-            None => LEASE,
+        let form = match self.holding.map(|holding| holding.phase) {
+            None | Some(Phase::Held) => LEASE,
+            Some(Phase::Publishing(_)) => PUBLISHING,
+            Some(Phase::HandedOver) => HANDED_OVER,
         };
         let mut bytes = vec![form];
         bytes.extend_from_slice(&self.epoch.to_be_bytes());
         bytes.extend_from_slice(&self.beat.to_be_bytes());
         if let Some(holding) = &self.holding {
-            let milliseconds = holding.time_to_live.as_millis();
-            let milliseconds = u32::try_from(milliseconds).unwrap_or(u32::MAX);
-            bytes.extend_from_slice(&milliseconds.to_be_bytes());
-            bytes.extend_from_slice(holding.id.as_bytes());
-            if let Some(publication) = &holding.publication {
+            bytes.extend_from_slice(&encode_holder(holding.id, holding.time_to_live));
+            if let Some(publication) = &holding.publication() {
                 bytes.extend_from_slice(publication.commit.as_bytes());
                 bytes.extend_from_slice(&publication.round.to_be_bytes());
                 bytes.push(u8::from(publication.is_given_up));
@@ -211,6 +280,22 @@ impl LeaseRecord {
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         read(bytes).ok_or(DecodeError("a writer lease has an unknown form"))
+    }
+}
+
+/// The stored form of who holds a lease, and of a place in the queue for it.
+pub(super) fn encode_holder(id: LeaseId, time_to_live: Duration) -> Vec<u8> {
+    let milliseconds = u32::try_from(time_to_live.as_millis()).unwrap_or(u32::MAX);
+    [milliseconds.to_be_bytes().as_slice(), id.as_bytes()].concat()
+}
+
+/// Who has a place in the queue.
+pub(super) fn decode_place(bytes: &[u8]) -> Result<Holding, DecodeError> {
+    match read_holding(bytes) {
+        Some((holding, [])) => Ok(holding),
+        _ => Err(DecodeError(
+            "a place in the queue for a writer lease has an unknown form",
+        )),
     }
 }
 
@@ -237,14 +322,13 @@ fn read(bytes: &[u8]) -> Option<LeaseRecord> {
         (PUBLISHING, _) => {
             let (holding, rest) = read_holding(rest)?;
             let (publication, rest) = read_publication(rest)?;
-            let publication = Some(publication);
-            (
-                Some(Holding {
-                    publication,
-                    ..holding
-                }),
-                rest,
-            )
+            let phase = Phase::Publishing(publication);
+            (Some(Holding { phase, ..holding }), rest)
+        }
+        (HANDED_OVER, _) => {
+            let (holding, rest) = read_holding(rest)?;
+            let phase = Phase::HandedOver;
+            (Some(Holding { phase, ..holding }), rest)
         }
         _ => return None,
     };
@@ -312,6 +396,46 @@ mod tests {
     }
 
     #[test]
+    fn golden_bytes_of_a_lease_that_was_handed_over() {
+        let next = Holding::new(LeaseId::from_bytes([8; 16]), Duration::from_secs(2));
+        let record = held().handed_over(next);
+        let place = [b"\0\0\x07\xd0".as_slice(), &[8; 16]].concat();
+        assert_eq!(encode_holder(next.id, next.time_to_live), place);
+        assert_eq!(decode_place(&place), Ok(next));
+        let bytes = [
+            b"\x03\0\0\0\0\0\0\x01\x03\0\0\0\0\0\0\0\0".as_slice(),
+            &place,
+        ]
+        .concat();
+        assert_eq!(record.encode(), bytes);
+        assert_eq!(LeaseRecord::decode(&bytes), Ok(record));
+        for length in 0..bytes.len() {
+            assert!(LeaseRecord::decode(&bytes[..length]).is_err(), "{length}");
+        }
+        for length in 0..place.len() {
+            assert!(decode_place(&place[..length]).is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_sign_of_life_confirms_a_lease_that_was_handed_over() {
+        let next = Holding::new(LeaseId::from_bytes([8; 16]), Duration::from_secs(5));
+        let patience = |record: &LeaseRecord| record.holding.expect("it is held").patience();
+        let record = held().handed_over(next);
+        assert_eq!(record.epoch, held().epoch + 1);
+        assert_eq!(patience(&record), Duration::from_secs(1));
+        assert_eq!(patience(&record.beaten()), Duration::from_secs(5));
+        let publishes = record.publishes(CommitId::from_bytes([9; 16]));
+        assert_eq!(patience(&publishes), Duration::from_secs(5));
+        assert!(
+            !record
+                .published()
+                .holding
+                .is_some_and(|it| it.is_handed_over())
+        );
+    }
+
+    #[test]
     fn cut_and_foreign_bytes_are_errors() {
         for length in (0..HELD.len()).filter(|length| *length != 17) {
             assert!(LeaseRecord::decode(&HELD[..length]).is_err(), "{length}");
@@ -326,7 +450,7 @@ mod tests {
         assert!(LeaseRecord::decode(&[HELD.as_slice(), &[0]].concat()).is_err());
         assert!(LeaseRecord::decode(&[publishes.as_slice(), &[0]].concat()).is_err());
         let mut foreign = HELD.to_vec();
-        foreign[0] = 3;
+        foreign[0] = 4;
         assert!(LeaseRecord::decode(&foreign).is_err());
     }
 

@@ -195,7 +195,7 @@ impl<K: Kv> Engine<K> {
 
     fn try_conclude(&self, request: &CommitRequest, parts: &[Part]) -> Step<CommitOutcome> {
         let mut transaction = self.kv.begin()?;
-        let obstacles = match self
+        let found = match self
             .look_at_all(&mut transaction, request)
             .map_err(halted)?
         {
@@ -207,10 +207,10 @@ impl<K: Kv> Engine<K> {
                     mark: None,
                 });
             }
-            Earlier::Others(obstacles) => obstacles,
+            Earlier::Others(found) => found,
         };
-        for (participant, obstacle) in request.participants.iter().zip(obstacles) {
-            match obstacle {
+        for (participant, found) in request.participants.iter().zip(found) {
+            match found.obstacle {
                 // Others may have changed what is only read, but nothing else.
                 None => {}
                 Some(CommitError::Conflict(_)) if participant.change.is_some() => {}
@@ -225,10 +225,10 @@ impl<K: Kv> Engine<K> {
         for part in parts {
             let database = part.database;
             let record = self.verified(&mut transaction, database, part.publishing)?;
-            transaction.set(&keys::lease(database), &record.released().encode());
+            self.end_holding::<Halt>(&mut transaction, database, &record)?;
             transaction.clear(&keys::publication(database));
             transaction.clear_range(&keys::staged(database, request.id));
-            let commit = self.commit_record(request.id, part.change, &part.pages);
+            let commit = self.commit_record(request.id, part.change, part.pages.clone());
             transaction.set_versionstamped(&keys::log_prefix(database), &commit);
         }
         let committed = transaction.commit(request.durability)?;

@@ -45,7 +45,7 @@ impl<K: Kv> Engine<K> {
         dead: Option<(Publishing, Beat)>,
     ) -> Result<Opened<'a>, Halt> {
         let result = run(&self.kv, Durability::Off, |transaction| {
-            let obstacles = match self.look_at_all(transaction, request).map_err(halted)? {
+            let found = match self.look_at_all(transaction, request).map_err(halted)? {
                 Earlier::Committed(version) => {
                     // An attempt after the one that took effect may have staged again.
                     for participant in &request.participants {
@@ -59,11 +59,11 @@ impl<K: Kv> Engine<K> {
                         mark: None,
                     }));
                 }
-                Earlier::Others(obstacles) => obstacles,
+                Earlier::Others(found) => found,
             };
             let mut parts = Vec::new();
-            for (participant, obstacle) in request.participants.iter().zip(obstacles) {
-                if let Some(obstacle) = obstacle {
+            for (participant, found) in request.participants.iter().zip(found) {
+                if let Some(obstacle) = found.obstacle {
                     return Err(refused(obstacle));
                 }
                 if let Some(change) = &participant.change {
@@ -144,7 +144,7 @@ fn claimed(
 
 /// The stored form of the pages of a publication: at least all of them, in few bytes.
 fn encode_pages(pages: &RoaringBitmap) -> Vec<u8> {
-    let pages = conflict::coarse(pages);
+    let pages = conflict::coarse(pages.clone());
     let mut bytes = Vec::with_capacity(pages.serialized_size());
     pages
         .serialize_into(&mut bytes)

@@ -103,18 +103,24 @@ fn verification_goes_through_all_versions_in_steps() {
 }
 
 #[test]
-fn foreign_and_newer_stores_are_refused_unchanged() {
+fn foreign_newer_and_older_stores_are_refused_unchanged() {
     let open = |kv: &MemoryKv| Engine::new(kv.clone(), "test:", TestClock::default().clock()).err();
     let kv = MemoryKv::new(MemoryOptions::default());
-    set(&kv, b"m", b"verso\0\0\0\x63more");
-    assert_eq!(
-        open(&kv),
-        Some(StoreError::NewerFormat {
-            store: "test:".into(),
-            found: 99,
-            known: 1
-        })
-    );
+    let formats: [(&[u8], _, _); 2] = [
+        (b"verso\0\0\0\x63more", 99, "use a newer verso"),
+        (b"verso\0\0\0\x01", 1, "with the verso that made it"),
+    ];
+    for (meta, found, advice) in formats {
+        set(&kv, b"m", meta);
+        let store = "test:".into();
+        let refused = StoreError::OtherFormat {
+            store,
+            found,
+            known: 2,
+        };
+        assert_eq!(open(&kv), Some(refused.clone()));
+        assert!(refused.to_string().contains(advice), "{refused}");
+    }
     set(&kv, b"m", b"something else");
     assert!(matches!(open(&kv), Some(StoreError::NotAStore { .. })));
     let foreign = MemoryKv::new(MemoryOptions::default());

@@ -8,11 +8,13 @@ use verso_engine::kv::faulty::{Fault, Faulty};
 use verso_engine::kv::memory::{MemoryKv, MemoryOptions};
 use verso_engine::kv::{Isolation, KeyRange, Kv, KvTransaction, RangeQuery};
 use verso_pagestore::{
-    Chain, Change, CommitError, CommitOutcome, Durability, PageDelta, PageSize, PageStore,
-    PageWrite, Participant, ReadError, RoaringBitmap, Snapshot, Version, VersionedPage,
+    Chain, Change, CommitError, CommitOutcome, Durability, LeaseStanding, PageDelta, PageSize,
+    PageStore, PageWrite, Participant, ReadError, RoaringBitmap, Snapshot, Version, VersionedPage,
 };
 
-use crate::support::{SIZE, create, engine_over, memory, name, newest, page, participant, request};
+use crate::support::{
+    create, engine_over, fresh_id, memory, name, newest, page, participant, request,
+};
 
 /// The page as a snapshot has it.
 fn read(store: &dyn PageStore, snapshot: &Snapshot, number: u32) -> VersionedPage {
@@ -40,7 +42,7 @@ fn with_deltas(snapshot: Snapshot, deltas: Vec<PageDelta>) -> Participant {
             writes: Vec::new(),
             deltas,
             staged: RoaringBitmap::new(),
-            page_size: PageSize::new(SIZE).expect("a page size"),
+            page_size: snapshot.page_size.expect("it has pages"),
             page_count: snapshot.page_count,
         }),
     }
@@ -80,12 +82,31 @@ fn noise(number: u8, length: usize) -> Vec<u8> {
     (0..length).map(|_| next()).collect()
 }
 
+/// A database of three pages of this size.
+fn create_of(store: &dyn PageStore, size: u32) -> Snapshot {
+    store.create(&name("a"), fresh_id()).expect("it is new");
+    let mut part = participant(newest(store, "a"), &[], &[], 3);
+    let change = part.change.as_mut().expect("it has one");
+    change.page_size = PageSize::new(size).expect("a page size");
+    change.writes = (1..=3_u8)
+        .map(|number| PageWrite {
+            number: page(number.into()),
+            page: vec![number; size as usize].into(),
+        })
+        .collect();
+    store.commit(&request(vec![part])).expect("no conflict");
+    newest(store, "a")
+}
+
+/// More than a chain may have.
+const CHANGES: u8 = 60;
+
 /// Length of the chain of page 2 after each of many small changes, which must all be readable.
-fn chains(store: &dyn PageStore, bytes_each: usize) -> Vec<u8> {
-    let mut now = create(store, "a", 3);
+fn chains(store: &dyn PageStore, size: u32, bytes_each: usize) -> Vec<u8> {
+    let mut now = create_of(store, size);
     let mut snapshots = vec![now];
     let mut contents = vec![read(store, &now, 2).page];
-    for step in 0..30_u8 {
+    for step in 0..CHANGES {
         let bytes = noise(step, bytes_each);
         let at = usize::from(step) * 3;
         contents.push(changed(&read(store, &now, 2), at, &bytes).into());
@@ -103,13 +124,16 @@ fn chains(store: &dyn PageStore, bytes_each: usize) -> Vec<u8> {
 #[test]
 fn a_chain_ends_with_a_whole_page_and_every_version_is_readable() {
     let cycle = (0..=Chain::MOST_DELTAS).cycle();
-    assert_eq!(chains(&memory(), 4), cycle.take(31).collect::<Vec<_>>());
+    assert_eq!(
+        chains(&memory(), 4096, 4),
+        cycle.take(1 + usize::from(CHANGES)).collect::<Vec<_>>()
+    );
 }
 
 #[test]
 fn deltas_are_smaller_than_a_page_together() {
     // Of pages with 512 bytes; each has about 15 bytes more.
-    let chains = chains(&memory(), 100);
+    let chains = chains(&memory(), 512, 100);
     assert_eq!(chains[..7], [0, 1, 2, 3, 4, 0, 1]);
 }
 
@@ -119,9 +143,49 @@ fn the_store_in_a_file_reads_them_as_well() {
     let url = format!("sqlite:{}", folder.path().join("store").display());
     let store = verso_engine::open(&verso_pagestore::StoreUrl::parse(&url).unwrap()).unwrap();
     let cycle = (0..=Chain::MOST_DELTAS).cycle();
-    assert_eq!(chains(&*store, 4), cycle.take(31).collect::<Vec<_>>());
+    assert_eq!(
+        chains(&*store, 4096, 4),
+        cycle.take(1 + usize::from(CHANGES)).collect::<Vec<_>>()
+    );
     let report = store.verify(newest(&*store, "a").database, None).unwrap();
-    assert_eq!((report.records, report.corrupt.len()), (33, 0));
+    assert_eq!(
+        (report.records, report.corrupt.len()),
+        (u64::from(CHANGES) + 3, 0)
+    );
+}
+
+/// Pages of every version, asked for all at once and one by one.
+fn compare_runs(store: &dyn PageStore) {
+    let mut now = create(store, "a", 40);
+    let mut snapshots = vec![now];
+    for step in 0..60_u8 {
+        // Some pages never change, some often, and one in eight commits writes a whole page.
+        let number = 3 + u32::from(step) * 7 % 11 * (u32::from(step) % 3 + 1);
+        if step % 8 == 0 {
+            let whole = participant(now, &[], &[(number, step)], 40);
+            store.commit(&request(vec![whole])).expect("no conflict");
+        } else {
+            update(store, now, number, 5, &noise(step, 9)).expect("no conflict");
+        }
+        now = newest(store, "a");
+        snapshots.push(now);
+    }
+    for snapshot in &snapshots {
+        let numbers: Vec<_> = (5..=40).rev().chain([1, 2, 7]).map(page).collect();
+        let at_once = store.read(snapshot, &numbers).expect("they are readable");
+        let alone = numbers
+            .iter()
+            .map(|number| read(store, snapshot, number.get()));
+        assert_eq!(at_once, alone.collect::<Vec<_>>(), "{snapshot:?}");
+    }
+}
+
+#[test]
+fn pages_that_are_read_at_once_are_those_that_are_read_alone() {
+    compare_runs(&memory());
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("store").display());
+    compare_runs(&*verso_engine::open(&verso_pagestore::StoreUrl::parse(&url).unwrap()).unwrap());
 }
 
 #[test]
@@ -133,7 +197,7 @@ fn of_two_writers_of_a_page_one_loses() {
     assert!(matches!(lost, Err(CommitError::Conflict(_))), "{lost:?}");
     // Not on the direct way either, nor under a name that is not read.
     let old = Snapshot {
-        is_lease_free: false,
+        lease: LeaseStanding::Unknown,
         ..snapshot
     };
     let lost = update(&store, old, 2, 300, b"other");

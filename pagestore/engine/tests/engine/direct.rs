@@ -7,7 +7,9 @@ use std::time::Duration;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use verso_engine::Engine;
 use verso_engine::kv::memory::{ManualClock, MemoryKv, MemoryOptions};
-use verso_pagestore::{CommitError, LeaseAnswer, LeaseId, LeaseRequest, PageStore, Snapshot};
+use verso_pagestore::{
+    CommitError, LeaseAnswer, LeaseId, LeaseRequest, LeaseStanding, PageStore, Snapshot,
+};
 
 use crate::support::{
     commit, content, create, engine_over, name, newest, participant, reader, request,
@@ -52,7 +54,7 @@ fn take_lease(store: &dyn PageStore, snapshot: &Snapshot) -> verso_pagestore::Le
     };
     match store.lease(&request).expect("the store answers") {
         LeaseAnswer::Granted(lease) => lease,
-        LeaseAnswer::Waiting { .. } => panic!("somebody has it"),
+        LeaseAnswer::HandedOver(_) | LeaseAnswer::Waiting { .. } => panic!("somebody has it"),
     }
 }
 
@@ -112,7 +114,8 @@ fn a_lease_that_was_taken_since_is_respected() {
     assert_eq!(counted, counts(["direct conflict", "checked refused"]));
     // Who begins while it is held knows, and who only reads need not.
     let later = newest(&store, "a");
-    assert!(snapshot.is_lease_free && !later.is_lease_free);
+    assert_eq!(snapshot.lease, LeaseStanding::Free);
+    assert!(later.lease.is_held_as(&lease));
     let counted = attempts(|| {
         commit(&store, later, &[], &[(1, 7)], 3).expect_err("it is held");
     });
@@ -181,7 +184,7 @@ fn the_snapshot_after_an_own_commit_is_checked() {
         version: committed.version,
         commit: own.id,
         read_version: committed.read_version,
-        is_lease_free: false,
+        lease: LeaseStanding::Unknown,
         mark: None,
         ..before
     };

@@ -6,7 +6,7 @@ use verso_engine::kv::faulty::{Fault, Faulty};
 use verso_engine::kv::memory::{MemoryKv, MemoryOptions};
 use verso_pagestore::{
     CommitError, DatabaseId, Lease, LeaseAnswer, LeaseError, LeaseId, LeaseRequest, LeaseView,
-    PageStore, Ticket,
+    PageStore, Place, Ticket,
 };
 
 use crate::support::{
@@ -35,7 +35,7 @@ impl Client {
     /// Asks once. What it sees instead of the lease, or the lease.
     fn ask(&mut self, store: &dyn PageStore) -> Result<Lease, LeaseView> {
         match store.lease(&self.request).expect("the store answers") {
-            LeaseAnswer::Granted(lease) => Ok(lease),
+            LeaseAnswer::Granted(lease) | LeaseAnswer::HandedOver(lease) => Ok(lease),
             LeaseAnswer::Waiting { ticket, view, .. } => {
                 self.request.ticket = Some(ticket);
                 Err(view)
@@ -45,6 +45,23 @@ impl Client {
 
     fn ticket(&self) -> Ticket {
         self.request.ticket.expect("it waits")
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            database: self.request.database,
+            id: self.request.id,
+            ticket: self.ticket(),
+        }
+    }
+}
+
+/// What somebody sees of a lease that was handed over with an epoch.
+const fn handed_over(epoch: u64) -> LeaseView {
+    LeaseView::Held {
+        epoch,
+        beat: 0,
+        time_to_live: Duration::from_secs(1),
     }
 }
 
@@ -66,14 +83,11 @@ fn turns_come_in_the_order_of_arrival() {
         store.release_lease(&lease).unwrap();
         // Nobody else gets it, and somebody new least of all.
         let mut new = Client::of(database);
-        let free = LeaseView::Free {
-            epoch: lease.epoch,
-            first: clients[turn].ticket(),
-        };
-        assert_eq!(new.ask(&store), Err(free));
-        store.leave_queue(database, new.ticket()).unwrap();
+        let next = handed_over(lease.epoch + 1);
+        assert_eq!(new.ask(&store), Err(next));
+        store.leave_queue(&new.place()).unwrap();
         for client in &mut clients[turn + 1..] {
-            assert_eq!(client.ask(&store), Err(free));
+            assert_eq!(client.ask(&store), Err(next));
         }
         let next = clients[turn].ask(&store).expect("its turn");
         assert_eq!(next.epoch, lease.epoch + 1);

@@ -10,8 +10,8 @@ use verso_engine::kv::faulty::{Fault, Faulty};
 use verso_engine::kv::memory::{ManualClock, MemoryKv, MemoryOptions};
 use verso_engine::kv::{Isolation, KeyRange, Kv, KvTransaction, RangeQuery};
 use verso_pagestore::{
-    CommitError, CommitRequest, DatabaseId, Lease, LeaseAnswer, LeaseId, LeaseRequest, LeaseView,
-    PageStore, PageWrite, Participant, Snapshot,
+    CommitError, CommitRequest, DatabaseId, Lease, LeaseAnswer, LeaseId, LeaseRequest,
+    LeaseStanding, LeaseView, PageStore, PageWrite, Participant, Place, Snapshot,
 };
 
 use crate::support::{
@@ -142,7 +142,7 @@ pub(crate) fn take_over(store: &dyn PageStore, database: DatabaseId) -> Lease {
     let mut request = first_request(database);
     loop {
         match store.lease(&request).expect("the store answers") {
-            LeaseAnswer::Granted(lease) => return lease,
+            LeaseAnswer::Granted(lease) | LeaseAnswer::HandedOver(lease) => return lease,
             LeaseAnswer::Waiting { ticket, view, .. } => {
                 request.ticket = Some(ticket);
                 request.stuck = Some(view);
@@ -168,7 +168,7 @@ fn a_large_commit_is_published_and_leaves_nothing_else() {
     assert_eq!(content(&world.other, &after), all(7));
     assert_eq!(content(&world.other, &base), [1, 2, 3]);
     assert_eq!(world.records(database), (before + 100, 0));
-    assert!(after.is_lease_free);
+    assert_eq!(after.lease, LeaseStanding::Free);
     // Again, and after others.
     assert_eq!(
         world.other.commit(&request).expect("known").version,
@@ -339,7 +339,7 @@ fn the_holder_of_a_lease_publishes_under_it() {
                 world.other.release_lease(&lease).expect("it gives up");
                 assert_eq!(content(&world.other, &newest(&world.other, "a")), [1, 2, 3]);
                 let snapshot = newest(&world.other, "a");
-                assert!(snapshot.is_lease_free, "step {step}");
+                assert_eq!(snapshot.lease, LeaseStanding::Free, "step {step}");
                 commit(&world.other, snapshot, &[], &[(1, 9)], 3).expect("it is free");
                 assert_eq!(content(&world.other, &newest(&world.other, "a")), [9, 2, 3]);
                 continue;
@@ -359,7 +359,12 @@ fn take_over_once(store: &dyn PageStore, database: DatabaseId) -> LeaseAnswer {
     let answer = store.lease(&request).expect("the store answers");
     if let LeaseAnswer::Waiting { ticket, view, .. } = &answer {
         assert!(matches!(view, LeaseView::Held { .. }));
-        store.leave_queue(database, *ticket).expect("it leaves");
+        let place = Place {
+            database,
+            id: request.id,
+            ticket: *ticket,
+        };
+        store.leave_queue(&place).expect("it leaves");
     }
     answer
 }
@@ -448,7 +453,7 @@ fn several_databases_are_published_together() {
         }
         for snapshot in [newest(&world.other, "a"), newest(&world.other, "b")] {
             assert_eq!(world.records(snapshot.database).1, 0, "step {step}");
-            assert!(snapshot.is_lease_free);
+            assert_eq!(snapshot.lease, LeaseStanding::Free);
         }
     }
     panic!("it has fewer steps");

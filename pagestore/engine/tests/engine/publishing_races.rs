@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use verso_engine::kv::faulty::{Fault, Faulty};
 use verso_pagestore::{
-    CommitError, CommitRequest, Lease, LeaseAnswer, LeaseView, PageStore, Participant,
+    CommitError, CommitRequest, Lease, LeaseAnswer, LeaseStanding, LeaseView, PageStore,
+    Participant,
 };
 
 use crate::publishing::{MANY, PAGES, World, all, first_request, large, take_over};
@@ -59,7 +60,7 @@ fn a_publication_that_is_taken_over_while_its_node_works_ends_there() {
         let again = world.other.commit(&large).expect_err("page 1 has changed");
         assert!(matches!(again, CommitError::Conflict(_)), "{again}");
         assert_eq!(world.records(database), (before + 2, 0), "step {step}");
-        assert!(newest(&world.other, "a").is_lease_free);
+        assert_eq!(newest(&world.other, "a").lease, LeaseStanding::Free);
     }
     panic!("it has fewer steps");
 }
@@ -248,7 +249,7 @@ fn those_who_wait_see_that_a_publication_goes_on() {
                     asks.ticket = Some(ticket);
                     seen.lock().expect("no panic").push(view);
                 }
-                LeaseAnswer::Granted(_) => panic!("it is held"),
+                LeaseAnswer::Granted(_) | LeaseAnswer::HandedOver(_) => panic!("it is held"),
             }
         }
     });

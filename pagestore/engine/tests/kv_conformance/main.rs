@@ -40,6 +40,15 @@ macro_rules! suite {
             })+)+
         }
 
+        #[cfg(test)]
+        mod sqlite_that_flushes_often {
+            $($(#[test]
+            fn $test() {
+                let (kv, _directory) = crate::support::sqlite_with_short_tail();
+                crate::$module::$test(&kv);
+            })+)+
+        }
+
         #[cfg(all(test, feature = "foundationdb"))]
         mod fdb {
             $($(#[test]

@@ -413,3 +413,9 @@ fn sqlite_agrees_with_the_model() {
     let (kv, _directory) = crate::support::sqlite();
     check(|| kv.clone(), 1000);
 }
+
+#[test]
+fn sqlite_that_flushes_often_agrees_with_the_model() {
+    let (kv, _directory) = crate::support::sqlite_with_short_tail();
+    check(|| kv.clone(), 1000);
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 use verso_engine::kv::memory::{ManualClock, MemoryKv, MemoryOptions};
-use verso_engine::kv::sqlite::SqliteKv;
+use verso_engine::kv::sqlite::{SqliteKv, SqliteOptions};
 use verso_engine::kv::{
     Committed, Isolation, KeyRange, KeyValue, Kv, KvError, KvTransaction, RangeQuery,
 };
@@ -26,6 +26,17 @@ pub(crate) fn sqlite() -> (SqliteKv, TempDir) {
         SqliteKv::open(&directory.path().join("store.db")).unwrap(),
         directory,
     )
+}
+
+/// One that puts pairs in the order of their keys every few commits.
+pub(crate) fn sqlite_with_short_tail() -> (SqliteKv, TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let options = SqliteOptions {
+        longest_tail: 3,
+        ..SqliteOptions::default()
+    };
+    let kv = SqliteKv::open_with(&directory.path().join("store.db"), options).unwrap();
+    (kv, directory)
 }
 
 /// Runs a test on an empty store in the cluster that `VERSO_TEST_FDB_CLUSTER` names, if any.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use verso_engine::kv::sim::Seeded;
 use verso_pagestore::{
     BeginError, Change, CommitError, CommitId, CommitOutcome, CommitRequest, DatabaseId,
-    DatabaseName, Durability, Lease, PageDelta, PageStore, PageWrite, Participant, ReadError,
-    RoaringBitmap, Since, Snapshot, VersionedPage,
+    DatabaseName, Durability, Lease, LeaseId, LeaseStanding, PageDelta, PageStore, PageWrite,
+    Participant, ReadError, RoaringBitmap, Since, Snapshot, VersionedPage,
 };
 
 use crate::history::{Begin, Read};
@@ -25,6 +25,8 @@ pub(crate) struct Client<'a> {
     known: BTreeMap<DatabaseName, Snapshot>,
     /// Any snapshots from before.
     pub(crate) old: Vec<Snapshot>,
+    /// What its ids of leases begin with.
+    number: u8,
 }
 
 /// A transaction under way: participants, and the pages to stage before the commit.
@@ -38,6 +40,7 @@ impl<'a> Client<'a> {
             names,
             known: BTreeMap::new(),
             old: Vec::new(),
+            number: 0,
         }
     }
 
@@ -329,7 +332,7 @@ impl<'a> Client<'a> {
                     commit: request.id,
                     read_version: outcome.read_version,
                     // Others may have the same commit version.
-                    is_lease_free: false,
+                    lease: LeaseStanding::Unknown,
                     mark: None,
                     page_size: Some(change.page_size),
                     page_count: change.page_count,
@@ -352,6 +355,16 @@ impl<'a> Client<'a> {
 
     pub(crate) fn random_bytes(&mut self) -> [u8; 16] {
         std::array::from_fn(|_| u8::try_from(self.random.below(256)).expect("it is a byte"))
+    }
+
+    /// Of one of a few processes.
+    pub(crate) fn lease_id(&mut self) -> LeaseId {
+        if self.number == 0 {
+            self.number = 1 + self.random_bytes()[0] % 3;
+        }
+        let mut bytes = self.random_bytes();
+        bytes[..8].fill(self.number);
+        LeaseId::from_bytes(bytes)
     }
 
     pub(crate) fn commit_id(&mut self) -> CommitId {

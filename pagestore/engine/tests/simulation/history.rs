@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use verso_pagestore::{
     Begun, CommitError, CommitId, CommitOutcome, CommitRecord, CommitRequest, DatabaseEntry,
-    DatabaseId, DatabaseName, Lease, MomentError, Origin, PageCount, PageNumber, Since, Snapshot,
-    Version, VersionedPage,
+    DatabaseId, DatabaseName, Lease, MomentError, Origin, PageCount, PageNumber, Place, Since,
+    Snapshot, Version, VersionedPage,
 };
 
 /// A place in the order of events.
@@ -118,6 +118,8 @@ pub(crate) struct History {
     pub(crate) looks: Vec<Look>,
     pub(crate) commits: BTreeMap<CommitId, Commit>,
     pub(crate) grants: Vec<Lease>,
+    /// Places in queues that were given up.
+    pub(crate) left: Vec<(Place, Window)>,
     pub(crate) calls: Vec<Call>,
     pub(crate) lists: Vec<(Window, Vec<DatabaseEntry>)>,
     pub(crate) loads: BTreeMap<DatabaseId, Load>,

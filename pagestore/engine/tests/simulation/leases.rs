@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use verso_engine::kv::sim::Seeded;
 use verso_pagestore::{
-    DatabaseId, Lease, LeaseAnswer, LeaseError, LeaseId, LeaseRequest, LeaseView, PageStore,
+    DatabaseId, Lease, LeaseAnswer, LeaseError, LeaseRequest, LeaseView, PageStore, Place,
 };
 
 use crate::client::{Client, assert_passes, settled};
@@ -56,7 +56,7 @@ impl Client<'_> {
     pub(crate) fn take_lease(&mut self, database: DatabaseId, patience: usize) -> Option<Lease> {
         let mut request = LeaseRequest {
             database,
-            id: LeaseId::from_bytes(self.random_bytes()),
+            id: self.lease_id(),
             time_to_live: TIME_TO_LIVE,
             ticket: None,
             stuck: None,
@@ -68,7 +68,7 @@ impl Client<'_> {
                 .world
                 .ask_when(&mut self.random, |node| node.lease(&request));
             match answer {
-                Ok(Ok(LeaseAnswer::Granted(lease))) => {
+                Ok(Ok(LeaseAnswer::Granted(lease) | LeaseAnswer::HandedOver(lease))) => {
                     self.world.history.lock().grants.push(lease);
                     return Some(lease);
                 }
@@ -100,8 +100,17 @@ impl Client<'_> {
         if let Some(ticket) = request.ticket
             && self.random.below(2) == 0
         {
-            let leave = |node: &dyn PageStore| node.leave_queue(database, ticket);
-            let _ = self.world.ask(&mut self.random, |node| leave(node));
+            let place = Place {
+                database,
+                id: request.id,
+                ticket,
+            };
+            let (answer, window) = self
+                .world
+                .ask_when(&mut self.random, |node| node.leave_queue(&place));
+            if let Ok(Ok(())) = answer {
+                self.world.history.lock().left.push((place, window));
+            }
         }
         None
     }

@@ -73,7 +73,7 @@ fn is_of_life(life: &Database, rest: &[u8], left: Left) -> bool {
     match (life.state(), rest.first()) {
         (State::Loading, kind) => matches!(kind, Some(b'i' | b'n' | b'p')),
         (State::Live, Some(b'i' | b'n' | b'l' | b'p' | b'q' | b's')) => true,
-        (State::Live, Some(b'w')) => publication.is_none() || is_published,
+        (State::Live, Some(b'm')) => publication.is_none() || is_published,
         (State::Live, Some(b'u')) => is_published,
         (State::Live | State::Removed, _) => false,
     }

@@ -1,5 +1,7 @@
 //! What a run came to, to see that runs are worth something.
 
+use verso_pagestore::Lease;
+
 use crate::history::{History, Reply, Wish};
 use crate::truth::{Commit, Database, Truth};
 
@@ -20,6 +22,9 @@ pub(crate) struct Summary {
     /// Publications that somebody else took over and removed.
     ousted: usize,
     leases: usize,
+    /// Leases that were handed over, and those of them that committed something.
+    handed_over: usize,
+    used: usize,
     removed: usize,
     renamed: usize,
     loaded: usize,
@@ -52,6 +57,8 @@ impl Summary {
             resumed: lives().map(resumed).sum(),
             ousted: lives().map(|life| life.ousted.len()).sum(),
             leases: history.grants.len(),
+            handed_over: lives().map(|life| life.hand_overs.len()).sum(),
+            used: used(history, truth),
             removed: truth.names.removals.len(),
             renamed: truth.names.renames.len(),
             loaded: loads.filter(|call| call.reply == Reply::Done).count(),
@@ -78,7 +85,7 @@ impl Summary {
         counts.map(|count| *count).min().unwrap_or(0)
     }
 
-    fn counts_mut(&mut self) -> [&mut usize; 16] {
+    fn counts_mut(&mut self) -> [&mut usize; 18] {
         [
             &mut self.committed,
             &mut self.refused,
@@ -88,6 +95,8 @@ impl Summary {
             &mut self.resumed,
             &mut self.ousted,
             &mut self.leases,
+            &mut self.handed_over,
+            &mut self.used,
             &mut self.removed,
             &mut self.renamed,
             &mut self.loaded,
@@ -98,6 +107,23 @@ impl Summary {
             &mut self.chains,
         ]
     }
+}
+
+/// Commits under leases that were handed over.
+fn used(history: &History, truth: &Truth) -> usize {
+    let committed = history
+        .commits
+        .values()
+        .filter(|it| truth.commits.contains_key(&it.request.id));
+    let leases = committed.flat_map(|it| it.request.participants.iter().filter_map(|it| it.lease));
+    let is_handed_over = |lease: &Lease| {
+        let life = truth.databases.get(&lease.database);
+        life.is_some_and(|life| {
+            let mut hand_overs = life.hand_overs.iter();
+            hand_overs.any(|it| it.epoch == lease.epoch)
+        })
+    };
+    leases.filter(is_handed_over).count()
 }
 
 fn shared(life: &Database) -> usize {

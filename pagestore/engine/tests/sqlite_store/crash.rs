@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use verso_engine::kv::sqlite::SqliteKv;
+use verso_engine::kv::sqlite::{SqliteKv, SqliteOptions};
 use verso_engine::kv::{KeyRange, Kv, KvTransaction};
 use verso_pagestore::Durability;
 
@@ -66,7 +66,12 @@ fn part_write() {
         .append(true)
         .open(log)
         .unwrap();
-    let kv = open(&path);
+    // So that many kills meet a commit that flushes.
+    let options = SqliteOptions {
+        longest_tail: 5,
+        ..SqliteOptions::default()
+    };
+    let kv = SqliteKv::open_with(&path, options).unwrap();
     let last = consistent_number(&kv, &prefix);
     write_numbers(&kv, &prefix, last, &mut acknowledged);
 }

@@ -81,7 +81,7 @@ fn each_durability_syncs_what_it_says() {
     // A commit of many pages makes SQLite copy the log to the file. Each has a content of
     // its own, because SQLite leaves out pages that do not change.
     let checkpoint = |content, durability| {
-        let large = vec![content; 8 << 20];
+        let large = vec![content; 24 << 20];
         syncs(|| put(&kv, b"large", &large, durability).unwrap()).0
     };
     let log_and_file = checkpoint(1, Durability::Normal);

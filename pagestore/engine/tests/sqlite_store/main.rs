@@ -22,3 +22,5 @@ mod opening;
 mod processes;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod tail;

@@ -117,19 +117,22 @@ fn missing_and_empty_files_become_stores() {
 }
 
 #[test]
-fn a_newer_format_is_refused() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("store.db");
-    drop(open(&path));
-    Connection::open(&path)
-        .unwrap()
-        .execute_batch("PRAGMA user_version = 2")
-        .unwrap();
-    let error = SqliteKv::open(&path).unwrap_err();
-    assert!(
-        matches!(&error, KvError::Unavailable(text) if text.contains("format 2")),
-        "{error:?}"
-    );
+fn another_format_is_refused() {
+    for (format, advice) in [(1, "with the verso that made it"), (3, "use a newer verso")] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store.db");
+        drop(open(&path));
+        Connection::open(&path)
+            .unwrap()
+            .execute_batch(&format!("PRAGMA user_version = {format}"))
+            .unwrap();
+        let error = SqliteKv::open(&path).unwrap_err();
+        let KvError::Unavailable(text) = &error else {
+            panic!("{error:?}");
+        };
+        assert!(text.contains(&format!("format {format},")), "{text}");
+        assert!(text.contains(advice), "{text}");
+    }
 }
 
 #[test]

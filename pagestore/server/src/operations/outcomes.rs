@@ -11,7 +11,7 @@ pub(super) const FAILURE_KINDS: [&str; 7] = [
     "busy",
     "full",
     "not_a_store",
-    "newer_format",
+    "other_format",
     "damaged",
     "io",
 ];
@@ -71,7 +71,7 @@ pub(super) const fn kind(error: &StoreError) -> &'static str {
         StoreError::Busy { .. } => "busy",
         StoreError::Full { .. } => "full",
         StoreError::NotAStore { .. } => "not_a_store",
-        StoreError::NewerFormat { .. } => "newer_format",
+        StoreError::OtherFormat { .. } => "other_format",
         StoreError::Damaged { .. } => "damaged",
         StoreError::Io { .. } => "io",
     }

@@ -11,8 +11,8 @@ use verso_pagestore::{
     BeginError, Begun, Bound, CatalogueError, CommitError, CommitId, CommitOutcome, CommitRecord,
     CommitRequest, CopyBegun, DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, Lease,
     LeaseAnswer, LeaseError, LeaseRequest, LoadError, Moment, MomentError, Origin, PageCount,
-    PageDelta, PageNumber, PageSize, PageStore, PageWrite, ReadError, Recent, RecordPosition,
-    Since, Snapshot, StoreError, Ticket, VerifyReport, Version, VersionedPage,
+    PageDelta, PageNumber, PageSize, PageStore, PageWrite, Place, ReadError, Recent,
+    RecordPosition, Since, Snapshot, StoreError, VerifyReport, Version, VersionedPage,
 };
 
 use super::outcomes::{
@@ -156,6 +156,7 @@ impl PageStore for Metered {
         let answer = timed("lease", || self.0.lease(request))?;
         let label = match answer {
             LeaseAnswer::Granted(_) => "granted",
+            LeaseAnswer::HandedOver(_) => "handed_over",
             LeaseAnswer::Waiting { .. } => "waiting",
         };
         counter!(LEASE_ANSWERS, "answer" => label).increment(1);
@@ -170,8 +171,8 @@ impl PageStore for Metered {
         timed("release_lease", || self.0.release_lease(lease))
     }
 
-    fn leave_queue(&self, database: DatabaseId, ticket: Ticket) -> Result<(), LeaseError> {
-        timed("leave_queue", || self.0.leave_queue(database, ticket))
+    fn leave_queue(&self, place: &Place) -> Result<(), LeaseError> {
+        timed("leave_queue", || self.0.leave_queue(place))
     }
 
     fn snapshot_at(&self, name: &DatabaseName, moment: Moment) -> Result<Snapshot, MomentError> {
@@ -296,7 +297,7 @@ pub(super) fn describe() {
     for reason in CONFLICT_REASONS {
         counter!(CONFLICTS, "reason" => reason).absolute(0);
     }
-    for answer in ["granted", "waiting"] {
+    for answer in ["granted", "handed_over", "waiting"] {
         counter!(LEASE_ANSWERS, "answer" => answer).absolute(0);
     }
     for total in [PAGES_READ, BYTES_READ, PAGES_WRITTEN, BYTES_WRITTEN] {

@@ -23,6 +23,15 @@ pub(super) struct Known {
     pub(super) lineage: RwLock<Lineage>,
     /// When the store was last asked and knew the database.
     confirmed: Mutex<Instant>,
+    /// What the store last said of it, if that has a mark.
+    marked: Mutex<Option<Marked>>,
+}
+
+/// A state of a database with a mark, and the name that stood for it.
+#[derive(Clone)]
+pub(super) struct Marked {
+    pub(super) name: DatabaseName,
+    pub(super) snapshot: Snapshot,
 }
 
 impl Known {
@@ -32,6 +41,17 @@ impl Known {
             return Learnt::Nothing;
         }
         self.lineage.write().learn(news)
+    }
+
+    /// What the store last said of the database, if it can be told whether that is the newest still.
+    pub(super) fn marked(&self) -> Option<Marked> {
+        self.marked.lock().clone()
+    }
+
+    fn mark(&self, name: &DatabaseName, snapshot: &Snapshot) {
+        let name = name.clone();
+        let snapshot = *snapshot;
+        *self.marked.lock() = snapshot.mark.map(|_| Marked { name, snapshot });
     }
 
     /// The store was asked at this moment, and knew the database.
@@ -152,11 +172,14 @@ impl Databases {
             let known = Known {
                 lineage: RwLock::new(Lineage::new(self.number(), self.most_bytes, news)),
                 confirmed: Mutex::new(asked),
+                marked: Mutex::default(),
             };
+            known.mark(name, &begun.snapshot);
             self.known.insert(database, Weighed::new(Arc::new(known)));
             return Pages::Kept;
         };
         known.confirm(asked);
+        known.mark(name, &begun.snapshot);
         let pages = match known.learn(news) {
             Learnt::Nothing => return Pages::Kept,
             Learnt::More => Pages::Kept,

@@ -1,11 +1,13 @@
 //! A page store that remembers: pages, and the last commits of databases.
 //!
 //! It stands in a node between the requests and the store, and answers what the store would answer.
-//! A begin always asks the store, which only lists what is new to the node. A page is answered from
-//! memory if the commits that the node knows say that it is valid at the snapshot.
+//! A begin asks the store, which only lists what is new to the node, unless the store's mark says that
+//! nothing was committed. A page is answered from memory if the commits that the node knows say that it
+//! is valid at the snapshot.
 
 mod databases;
 mod lineage;
+mod marks;
 mod store;
 
 use std::sync::Arc;
@@ -18,7 +20,6 @@ use verso_pagestore::{
     VersionedPage,
 };
 
-use crate::Limits;
 use crate::operations::cache;
 use databases::{Databases, Known, Pages};
 use lineage::{Lineage, LineageNumber, Position};
@@ -58,12 +59,12 @@ pub struct Warm {
     misses: AtomicU64,
 }
 
-/// The store with the cache that the limits allow.
-pub(crate) fn warm(store: Arc<dyn PageStore>, limits: &Limits) -> Arc<dyn PageStore> {
-    match limits.cache_bytes {
-        0 => store,
-        bytes => Arc::new(Warm::new(store, bytes)),
-    }
+/// What is known of the pages that a read asks for.
+struct Found {
+    known: Arc<Known>,
+    /// Whose pages these are.
+    run: LineageNumber,
+    pages: Vec<Option<VersionedPage>>,
 }
 
 impl Warm {
@@ -103,6 +104,9 @@ impl Warm {
     /// The newest state, as the store has it, and what changed since the client looked, as the
     /// node knows it.
     fn begin_warm(&self, name: &DatabaseName, since: Option<Since>) -> Result<Begun, BeginError> {
+        if let Some(begun) = self.begin_at_once(name, since) {
+            return Ok(begun);
+        }
         let asked = self.databases.newest(name).or(since);
         let begun = self.ask(name, asked)?;
         if asked == since {
@@ -142,39 +146,67 @@ impl Warm {
         pages: &[PageNumber],
     ) -> Result<Vec<VersionedPage>, ReadError> {
         let asked = Instant::now();
+        let Some(found) = self.find(snapshot, pages) else {
+            return self.read_through(snapshot, pages);
+        };
+        let wanted = pages.iter().zip(&found.pages);
+        let wanted = wanted.filter(|(_, page)| page.is_none());
+        let missing: Vec<_> = wanted.map(|(number, _)| *number).collect();
+        self.count_hits(pages.len() - missing.len());
+        if missing.is_empty() {
+            return Ok(found.pages.into_iter().flatten().collect());
+        }
+        let read = self.read_through(snapshot, &missing)?;
+        let Found { known, run, pages } = found;
+        known.confirm(asked);
+        self.keep(&known.lineage.read(), run, snapshot, &missing, &read);
+        cache::holds(self.pages.bytes());
+        let mut read = read.into_iter();
+        let merged = pages.into_iter().map(|page| page.or_else(|| read.next()));
+        Ok(merged.flatten().collect())
+    }
+
+    /// Pages of a snapshot, if all of them are in memory. Never waits for the store.
+    pub(crate) fn read_at_once(
+        &self,
+        snapshot: &Snapshot,
+        pages: &[PageNumber],
+    ) -> Option<Vec<VersionedPage>> {
+        let found = self.find(snapshot, pages)?.pages;
+        let found = found.into_iter().collect::<Option<Vec<_>>>()?;
+        self.count_hits(found.len());
+        Some(found)
+    }
+
+    fn count_hits(&self, pages: usize) {
+        self.hits.fetch_add(pages as u64, Ordering::Relaxed);
+        cache::hit(pages);
+    }
+
+    /// What is known of pages, if the snapshot is one of the database's known states, and they are
+    /// pages of it. One of them is not told if the store is to be asked whether the database exists.
+    fn find(&self, snapshot: &Snapshot, pages: &[PageNumber]) -> Option<Found> {
+        let known = self.databases.get(snapshot.database)?;
         let is_beyond = |page: &PageNumber| !snapshot.page_count.contains(*page);
-        let known = self.databases.get(snapshot.database);
-        let Some(known) = known.filter(|_| !pages.iter().any(is_beyond)) else {
-            return self.read_through(snapshot, pages);
-        };
-        let Some((number, mut found)) = self.find(&known, snapshot, pages) else {
-            return self.read_through(snapshot, pages);
-        };
+        if pages.iter().any(is_beyond) {
+            return None;
+        }
+        let (run, mut found) = self.find_in(&known, snapshot, pages)?;
         if known.is_unconfirmed(self.confirmed_for)
             && let Some(first) = found.first_mut()
         {
             *first = None;
         }
-        let wanted = pages.iter().zip(&found).filter(|(_, page)| page.is_none());
-        let missing: Vec<_> = wanted.map(|(number, _)| *number).collect();
-        let hits = pages.len() - missing.len();
-        self.hits.fetch_add(hits as u64, Ordering::Relaxed);
-        cache::hit(hits);
-        if missing.is_empty() {
-            return Ok(found.into_iter().flatten().collect());
-        }
-        let read = self.read_through(snapshot, &missing)?;
-        known.confirm(asked);
-        self.keep(&known.lineage.read(), number, snapshot, &missing, &read);
-        cache::holds(self.pages.bytes());
-        let mut read = read.into_iter();
-        let merged = found.into_iter().map(|page| page.or_else(|| read.next()));
-        Ok(merged.flatten().collect())
+        Some(Found {
+            known,
+            run,
+            pages: found,
+        })
     }
 
     /// What is known of pages, if the snapshot is one of the database's known states. The number
     /// says of which run it is.
-    fn find(
+    fn find_in(
         &self,
         known: &Known,
         snapshot: &Snapshot,

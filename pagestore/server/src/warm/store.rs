@@ -4,8 +4,8 @@ use verso_pagestore::{
     BeginError, Begun, Bound, CatalogueError, CommitError, CommitId, CommitOutcome, CommitRecord,
     CommitRequest, CopyBegun, DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, Lease,
     LeaseAnswer, LeaseError, LeaseRequest, LoadError, Moment, MomentError, Origin, PageCount,
-    PageNumber, PageSize, PageStore, PageWrite, ReadError, Recent, RecordPosition, Since, Snapshot,
-    StoreError, Ticket, VerifyReport, Version, VersionedPage,
+    PageNumber, PageSize, PageStore, PageWrite, Place, ReadError, Recent, RecordPosition, Since,
+    Snapshot, StoreError, VerifyReport, Version, VersionedPage,
 };
 
 use super::Warm;
@@ -39,7 +39,7 @@ impl PageStore for Warm {
     // The pages of a commit are not kept: a repeated commit is answered by its id alone, so that
     // nobody knows here whether these pages are what the first one wrote.
     fn commit(&self, request: &CommitRequest) -> Result<CommitOutcome, CommitError> {
-        self.store.commit(request)
+        self.commit_marked(request)
     }
 
     fn stage(
@@ -67,8 +67,8 @@ impl PageStore for Warm {
         self.store.release_lease(lease)
     }
 
-    fn leave_queue(&self, database: DatabaseId, ticket: Ticket) -> Result<(), LeaseError> {
-        self.store.leave_queue(database, ticket)
+    fn leave_queue(&self, place: &Place) -> Result<(), LeaseError> {
+        self.store.leave_queue(place)
     }
 
     fn snapshot_at(&self, name: &DatabaseName, moment: Moment) -> Result<Snapshot, MomentError> {

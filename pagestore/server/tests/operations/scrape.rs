@@ -104,6 +104,11 @@ fn a_scrape_tells_what_was_done_and_no_names() {
     assert!(!text.contains("secret-name"), "{text}");
     let shortest = r#"verso_store_duration_seconds_bucket{operation="read",le="0.00005"}"#;
     assert!(found(&text, shortest).is_some());
+    let handed_over = r#"verso_lease_answers_total{answer="handed_over"}"#;
+    assert!(
+        found(&text, handed_over).is_some(),
+        "it is there before the first"
+    );
 }
 
 /// Waits until a sample has a value.
@@ -152,7 +157,8 @@ fn an_overloaded_node_refuses_and_clients_come_again() {
         let clients = [(); 8].map(|()| {
             scope.spawn(|| {
                 while !ended.load(Ordering::Relaxed) && began.elapsed() < A_MINUTE {
-                    node.client.begin(&name, None).unwrap();
+                    // What the store must be asked for: a begin is answered at once.
+                    node.client.info(&name).unwrap();
                 }
             })
         });

@@ -27,7 +27,7 @@ pub(crate) fn snapshot(database: u64) -> proto::Snapshot {
         read_version: 0,
         page_size: 512,
         page_count: 1,
-        lease_free: false,
+        lease: None,
     }
 }
 
@@ -173,6 +173,7 @@ pub(crate) async fn writes(asker: &mut Asker, token: &str, database: u64) -> Vec
             proto::LeaveQueueRequest {
                 database,
                 ticket: vec![0; 10].into(),
+                id: vec![4; 16].into(),
             }
         ),
     ]

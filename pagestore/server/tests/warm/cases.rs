@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use verso_pagestore::{Changes, PageStore as _};
+use verso_pagestore::{BeginError, Changes, PageStore as _, Snapshot};
 
-use super::support::{HOUR, World, commit, filled, page, since, try_commit};
+use super::support::{HOUR, World, commit, filled, name, page, since, try_commit};
 
 #[test]
 fn warm_pages_are_not_asked_for() {
@@ -44,13 +44,95 @@ fn a_begin_asks_once_and_is_never_stale() {
 }
 
 #[test]
+fn a_store_with_marks_is_asked_only_after_a_commit() {
+    let world = World::new(1 << 20, HOUR).with_marks();
+    filled(&*world.store(), "a", 4);
+    filled(&*world.store(), "b", 4);
+    let first = since(&world.newest("a"));
+    for byte in 1..20 {
+        for known in [None, Some(first)] {
+            let asked = world.asked(|| drop(world.begin("a", known)));
+            assert_eq!(asked, (0, 0));
+        }
+        // A mark is of the whole store.
+        let database = ["a", "b"][usize::from(byte % 2 == 0)];
+        commit(&*world.store(), database, &[(2, byte)], 512, 4);
+        let asked = world.asked(|| drop(world.begin("a", Some(first))));
+        assert_eq!(asked, (1, 0));
+    }
+}
+
+#[test]
+fn after_a_commit_through_the_node_nothing_is_asked() {
+    let world = World::new(1 << 20, HOUR).with_marks();
+    filled(&*world.store(), "a", 4);
+    let mut known = world.newest("a");
+    for byte in 1..20 {
+        // As it comes from a client; some commits make the database shorter, or longer again.
+        let (snapshot, count) = (
+            Snapshot {
+                mark: None,
+                ..known
+            },
+            4 + u32::from(byte) % 2,
+        );
+        let writes = [(2, byte), (5, byte)];
+        try_commit(&world.warm, snapshot, &writes, 512, count).expect("nobody else is there");
+        let asked = world.asked(|| {
+            let begun = world.begin("a", Some(since(&known))).expect("it exists");
+            known = begun.snapshot;
+        });
+        assert_eq!(asked, (0, 0));
+        world.read(&known, &[1, 2, 3, 4]).expect("it exists");
+        if byte % 5 == 0 {
+            commit(&*world.store(), "a", &[(3, byte)], 512, 4);
+            known = world.newest("a");
+        }
+    }
+}
+
+/// A snapshot of a client that is not the node's newest, or that says so wrongly.
+#[test]
+fn a_commit_that_follows_on_another_state_is_left_to_the_store() {
+    let world = World::new(1 << 20, HOUR).with_marks();
+    filled(&*world.store(), "a", 4);
+    let old = world.newest("a");
+    commit(&*world.store(), "a", &[(2, 1)], 512, 4);
+    let new = world.newest("a");
+    let lie = Snapshot {
+        read_version: new.read_version,
+        mark: new.mark,
+        ..old
+    };
+    for (page, snapshot) in [(3, old), (4, lie)] {
+        try_commit(&world.warm, snapshot, &[(page, 9)], 512, 4).expect("nobody wrote that");
+        let asked = world.asked(|| drop(world.begin("a", Some(since(&old)))));
+        assert_eq!(asked, (1, 0));
+    }
+}
+
+#[test]
+fn a_name_that_moved_is_not_answered_from_memory() {
+    let world = World::new(1 << 20, HOUR).with_marks();
+    filled(&*world.store(), "a", 4);
+    world.newest("a");
+    world.store().rename(&name("a"), &name("b")).expect("free");
+    world.newest("b");
+    let gone = world.begin("a", None);
+    assert!(matches!(gone, Err(BeginError::NoSuchDatabase { .. })));
+    world.store().rename(&name("b"), &name("a")).expect("free");
+    world.newest("a");
+    world.begin("b", None).expect_err("it has moved back");
+}
+
+#[test]
 fn a_client_that_committed_elsewhere_is_answered_at_once() {
     let world = World::new(1 << 20, HOUR);
     filled(&*world.store(), "a", 4);
     world.newest("a");
     commit(&*world.store(), "a", &[(2, 1)], 512, 4);
     // The cache never saw this state as the newest one.
-    let between = world.store().begin(&super::support::name("a"), None);
+    let between = world.store().begin(&name("a"), None);
     let between = since(&between.expect("it exists").snapshot);
     commit(&*world.store(), "a", &[(3, 1)], 512, 4);
     let asked = world.asked(|| drop(world.begin("a", Some(between))));
@@ -69,7 +151,7 @@ fn as_many_commits_are_listed_as_the_store_lists() {
         let begun = if byte.is_multiple_of(10) {
             world.begin("a", states.last().copied())
         } else {
-            world.store().begin(&super::support::name("a"), None)
+            world.store().begin(&name("a"), None)
         };
         states.push(since(&begun.expect("it exists").snapshot));
     }

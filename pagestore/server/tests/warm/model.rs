@@ -36,11 +36,12 @@ impl Random {
 const NAMES: [&str; 3] = ["a", "b", "c"];
 const COPIES: [&str; 2] = ["one", "two"];
 const STEPS: u32 = 400;
-const SEEDS: u64 = 12;
+const SEEDS: u64 = 24;
 
 /// A run of random requests.
 struct Run {
     world: World,
+    has_marks: bool,
     random: Random,
     /// Every state that anybody saw.
     seen: Vec<Snapshot>,
@@ -60,8 +61,12 @@ fn every_answer_is_that_of_the_store() {
             1 << 20
         };
         let age = [HOUR, Duration::ZERO][usize::from(seed.is_multiple_of(2))];
+        let world = World::new(bytes, age);
+        // Some stores have marks.
+        let has_marks = seed % 4 < 2;
         let mut run = Run {
-            world: World::new(bytes, age),
+            world: if has_marks { world.with_marks() } else { world },
+            has_marks,
             random: Random::new(seed),
             seen: Vec::new(),
             saved: Vec::new(),
@@ -84,6 +89,8 @@ impl Run {
                 let to = super::support::name(self.random.pick(&NAMES));
                 drop(self.world.store().rename(&super::support::name(name), &to));
             }
+            // A store with marks is not closed or put back below a node.
+            96.. if self.has_marks => self.begin(name),
             96..98 => {
                 let copy = self.random.pick(&COPIES);
                 self.world.save(copy);

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
@@ -13,8 +13,8 @@ use verso_pagestore::{
     BeginError, Begun, CatalogueError, Change, CommitError, CommitId, CommitOutcome, CommitRecord,
     CommitRequest, CopyBegun, DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, Durability,
     Lease, LeaseAnswer, LeaseError, LeaseRequest, LoadError, Moment, MomentError, Origin,
-    PageCount, PageNumber, PageSize, PageStore, PageWrite, Participant, ReadError, RecordPosition,
-    RoaringBitmap, Since, Snapshot, StoreError, StoreUrl, Ticket, VerifyReport, Version,
+    PageCount, PageNumber, PageSize, PageStore, PageWrite, Participant, Place, ReadError,
+    RecordPosition, RoaringBitmap, Since, Snapshot, StoreError, StoreUrl, VerifyReport, Version,
     VersionedPage,
 };
 use verso_server::Warm;
@@ -26,6 +26,7 @@ pub(crate) struct Counted {
     store: RwLock<Arc<dyn PageStore>>,
     pub(crate) begins: AtomicUsize,
     pub(crate) pages: AtomicUsize,
+    has_marks: AtomicBool,
 }
 
 /// A store with a cache in front of it.
@@ -42,6 +43,7 @@ impl World {
             store: RwLock::new(open(&folder.path().join("store.db"))),
             begins: AtomicUsize::new(0),
             pages: AtomicUsize::new(0),
+            has_marks: AtomicBool::new(false),
         });
         let behind: Arc<dyn PageStore> = counted.clone();
         let warm = Warm::new(behind, bytes).confirming_after(confirming_after);
@@ -50,6 +52,13 @@ impl World {
             counted,
             warm,
         }
+    }
+
+    /// Lets the cache use the marks of the store, which must not be put back then: a node does not
+    /// outlive that.
+    pub(crate) fn with_marks(self) -> Self {
+        self.counted.has_marks.store(true, Ordering::Relaxed);
+        self
     }
 
     /// The store itself, as other clients have it.
@@ -207,6 +216,10 @@ impl PageStore for Counted {
         self.store().begin(name, since)
     }
 
+    fn is_newest(&self, snapshot: &Snapshot) -> bool {
+        self.has_marks.load(Ordering::Relaxed) && self.store().is_newest(snapshot)
+    }
+
     fn read(
         &self,
         snapshot: &Snapshot,
@@ -240,7 +253,7 @@ impl PageStore for Counted {
         unreachable!("{NOT_ASKED}")
     }
 
-    fn leave_queue(&self, _: DatabaseId, _: Ticket) -> Result<(), LeaseError> {
+    fn leave_queue(&self, _: &Place) -> Result<(), LeaseError> {
         unreachable!("{NOT_ASKED}")
     }
 

@@ -3,7 +3,7 @@
 use std::thread;
 
 use parking_lot::Mutex;
-use verso_pagestore::{Changes, PageStore as _, Version};
+use verso_pagestore::{Changes, PageStore, Version};
 
 use super::model::Random;
 use super::support::{HOUR, World, filled, name, page, since, try_commit};
@@ -14,29 +14,44 @@ const BEGINS: usize = 300;
 
 #[test]
 fn begins_are_fresh_and_pages_are_right_whoever_commits() {
-    let world = World::new(1 << 20, HOUR);
+    for world in [
+        World::new(1 << 20, HOUR),
+        World::new(1 << 20, HOUR).with_marks(),
+    ] {
+        write_and_look(&world);
+    }
+}
+
+fn write_and_look(world: &World) {
     filled(&*world.store(), "a", 12);
     // The newest version that was acknowledged.
     let acknowledged = Mutex::new(Version::MIN);
     thread::scope(|scope| {
         for seed in 0..2 {
-            let (world, acknowledged) = (&world, &acknowledged);
+            let acknowledged = &acknowledged;
             scope.spawn(move || write(world, acknowledged, seed));
         }
         for seed in 10..13 {
-            let (world, acknowledged) = (&world, &acknowledged);
+            let acknowledged = &acknowledged;
             scope.spawn(move || look(world, acknowledged, seed));
         }
     });
 }
 
 fn write(world: &World, acknowledged: &Mutex<Version>, seed: u64) {
-    let (mut random, store) = (Random::new(seed), world.store());
+    let mut random = Random::new(seed);
     for _ in 0..COMMITS {
+        // Directly, or through the cache.
+        let direct = world.store();
+        let store: &dyn PageStore = if random.below(2) == 0 {
+            &*direct
+        } else {
+            &world.warm
+        };
         let begun = store.begin(&name("a"), None).expect("it exists");
         let writes = [(1 + random.below(PAGES), random.byte())];
         // It may lose to the other one.
-        if let Ok(committed) = try_commit(&*store, begun.snapshot, &writes, 512, PAGES) {
+        if let Ok(committed) = try_commit(store, begun.snapshot, &writes, 512, PAGES) {
             let mut newest = acknowledged.lock();
             *newest = (*newest).max(committed.version);
         }

@@ -4,9 +4,11 @@
 //! answer. What may be repeated is repeated until a node answers.
 
 mod call;
+mod connected;
+mod connector;
+mod driver;
 mod nodes;
 mod options;
-mod runtime;
 mod store;
 mod watch;
 
@@ -19,11 +21,11 @@ use tonic::{Request, Response, Status};
 use xxhash_rust::xxh3::xxh3_64;
 
 use self::call::{Repeat, authorized};
+use self::connected::Connected;
 use self::nodes::Nodes;
 pub use self::options::{
     ClientOptions, TOKEN_ENVIRONMENT_VARIABLE, TOKEN_FILE_ENVIRONMENT_VARIABLE,
 };
-use self::runtime::Connected;
 use self::watch::Watches;
 use super::InvalidMessage;
 use super::status::FromKind;

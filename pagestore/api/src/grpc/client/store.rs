@@ -1,6 +1,5 @@
 //! The client as a page store: each method is one request, or several where the answer is long.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_stream::StreamExt as _;
@@ -16,9 +15,9 @@ use crate::grpc::{InvalidMessage, convert, proto};
 use crate::{
     BeginError, Begun, Bound, CatalogueError, CommitError, CommitId, CommitOutcome, CommitRecord,
     CommitRequest, CopyBegun, DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, Lease,
-    LeaseAnswer, LeaseError, LeaseRequest, LoadError, Moment, MomentError, Origin, PageCount,
-    PageNumber, PageSize, PageStore, PageWrite, ReadError, Recent, RecordPosition, Since, Snapshot,
-    StoreError, Ticket, VerifyReport, Version, VersionedPage,
+    LeaseAnswer, LeaseError, LeaseRequest, LoadError, Moment, MomentError, Origin, Page, PageCount,
+    PageNumber, PageSize, PageStore, PageWrite, Place, ReadError, Recent, RecordPosition, Since,
+    Snapshot, StoreError, VerifyReport, Version, VersionedPage,
 };
 
 pub(super) fn transactions(channel: Channel) -> PageStoreClient<Channel> {
@@ -45,6 +44,14 @@ async fn collect(
         pages.extend(reply?.pages);
     }
     Ok(Response::new(pages))
+}
+
+/// A page of an answer, copied out of the message that it came in: that is as long as many pages, and
+/// would stay in memory with any of them that is kept.
+fn on_its_own(message: proto::VersionedPage) -> Result<VersionedPage, InvalidMessage> {
+    let mut read = VersionedPage::try_from(message)?;
+    read.page = Page::copy_from_slice(&read.page);
+    Ok(read)
 }
 
 impl Client {
@@ -77,7 +84,7 @@ impl Client {
         };
         let key = snapshot.database.get();
         let read = self.ask::<_, _, ReadError, _, _>(key, Repeat::Safe, message, collect)?;
-        let read: Result<Vec<VersionedPage>, _> = read.into_iter().map(TryInto::try_into).collect();
+        let read: Result<Vec<VersionedPage>, _> = read.into_iter().map(on_its_own).collect();
         let read = self.valid(read)?;
         let size = snapshot.page_size.map(PageSize::length);
         if read.len() != pages.len() || read.iter().any(|read| Some(read.page.len()) != size) {
@@ -201,14 +208,11 @@ impl PageStore for Client {
         Ok(())
     }
 
-    fn leave_queue(&self, database: DatabaseId, ticket: Ticket) -> Result<(), LeaseError> {
-        let message = proto::LeaveQueueRequest {
-            database: database.get(),
-            ticket: ticket.into(),
-        };
+    fn leave_queue(&self, place: &Place) -> Result<(), LeaseError> {
+        let message = proto::LeaveQueueRequest::from(*place);
         let ask =
             |channel, request| async move { transactions(channel).leave_queue(request).await };
-        self.ask::<_, _, LeaseError, _, _>(database.get(), Repeat::Safe, message, ask)?;
+        self.ask::<_, _, LeaseError, _, _>(place.database.get(), Repeat::Safe, message, ask)?;
         Ok(())
     }
 
@@ -396,21 +400,11 @@ impl PageStore for Client {
     fn suspend(&self) {
         self.gate.suspend();
         self.watches.clear();
-        // Nobody is inside, so nobody else has it.
-        if let Some(connected) = self.connected.lock().take().and_then(Arc::into_inner) {
-            connected.close();
-        }
+        // Nobody is inside, so nobody else has it: its thread ends here.
+        drop(self.connected.lock().take());
     }
 
     fn resume(&self) {
         self.gate.resume();
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        if let Some(connected) = self.connected.lock().take().and_then(Arc::into_inner) {
-            connected.close();
-        }
     }
 }

@@ -249,6 +249,7 @@ impl Watch {
 impl Client {
     /// Watches a database from now on, as long as somebody wants to know.
     pub(super) fn watch(&self, name: &DatabaseName, age: Duration) {
+        let _pass = self.gate.enter();
         let Ok(connected) = self.connected() else {
             return;
         };
@@ -258,7 +259,7 @@ impl Client {
         let (key, nodes) = (self.key(name), Arc::clone(&self.nodes));
         let (channels, watches) = (connected.channels(), Arc::clone(&self.watches));
         let bearer = self.options.bearer.clone();
-        connected.spawn(async move {
+        connected.driver().spawn(async move {
             while !watch.is_idle() {
                 let node = nodes.ranked(key).into_iter().next();
                 if let Some(channel) = node.and_then(|node| channels.get(node)) {

@@ -19,6 +19,9 @@ use crate::kv::{
     Committed, Direction, Isolation, KeyRange, KeyValue, KvError, KvTransaction, RangeQuery,
 };
 
+/// By how much more of a range is asked for after its first part.
+const MORE_AT_ONCE: usize = 4;
+
 /// A transaction of an [`FdbKv`](super::FdbKv).
 pub struct FdbTransaction {
     store: Arc<Store>,
@@ -165,6 +168,8 @@ fn after(option: RangeOption<'static>, values: &FdbValues) -> Option<RangeOption
         return None;
     }
     let mut rest = option;
+    // It was more than one expects: what is left comes in fewer parts.
+    rest.target_bytes = rest.target_bytes.saturating_mul(MORE_AT_ONCE);
     if rest.reverse {
         rest.end = KeySelector::first_greater_or_equal(last);
     } else {

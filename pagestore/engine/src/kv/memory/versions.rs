@@ -127,7 +127,7 @@ impl Versions {
         now: u64,
         buffer: &WriteBuffer,
     ) -> Result<Version, KvError> {
-        if !buffer.reads().is_empty() {
+        if buffer.has_read() {
             self.check_age(read_version, now)?;
             let mut since = self
                 .commits

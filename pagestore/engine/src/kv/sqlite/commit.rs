@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use verso_pagestore::{Durability, Version};
@@ -12,8 +13,9 @@ use verso_pagestore::{Durability, Version};
 use super::connection::Session;
 use super::error::{translate, translate_commit};
 use super::head::Head;
-use super::{Store, conflicts};
-use crate::kv::buffer::{Operation, WriteBuffer};
+use super::tail::{self, Tail, Tails};
+use super::{SqliteOptions, Store, conflicts};
+use crate::kv::buffer::{Operation, Own, WriteBuffer};
 use crate::kv::range_set::RangeSet;
 use crate::kv::{Committed, KvError};
 
@@ -22,7 +24,14 @@ const SET: &str = "INSERT INTO kv (key, value) VALUES (?1, ?2) \
 const CLEAR: &str = "DELETE FROM kv WHERE key = ?1";
 const CLEAR_RANGE: &str = "DELETE FROM kv WHERE key >= ?1 AND key < ?2";
 const SINCE: &str = "SELECT version, writes FROM commits WHERE version > ?1 ORDER BY version";
-const RECORD: &str = "INSERT INTO commits (version, writes) VALUES (?1, ?2)";
+const RECORD: &str = "INSERT INTO commits (version, flushed, chain, writes, pairs) \
+     VALUES (?1, ?2, ?3, ?4, ?5)";
+/// Ignored, as no column but the last may be null, if the commit before is another one, and, as
+/// versions are unique, if there is a later one.
+const RECORD_IF_NEWEST: &str = "INSERT OR IGNORE INTO commits (version, flushed, chain, writes, pairs) \
+     VALUES (?1 + 1, \
+     (SELECT flushed FROM commits WHERE version = ?1 AND flushed = ?2 AND chain = ?3), ?4, ?5, ?6)";
+const FLUSHED: &str = "UPDATE commits SET flushed = ?1 WHERE version = ?1";
 const PRUNE: &str = "DELETE FROM commits WHERE version <= ?1";
 
 /// A group takes no further member once it has so many bytes: it holds the write lock.
@@ -38,6 +47,8 @@ pub(super) struct Committer {
     /// spin for SQLite's lock against each other.
     turn: Mutex<()>,
     window: u64,
+    longest_tail: u64,
+    has_committed: AtomicBool,
 }
 
 /// A transaction that waits for its commit.
@@ -51,11 +62,15 @@ struct Pending {
 }
 
 impl Committer {
-    pub(super) fn new(window: u64) -> Self {
+    pub(super) fn new(options: &SqliteOptions) -> Self {
+        let window = options.conflict_window.max(1);
         Self {
             waiting: Mutex::default(),
             turn: Mutex::default(),
-            window: window.max(1),
+            window,
+            // The rows of the tail cannot be pruned.
+            longest_tail: options.longest_tail.clamp(1, window.div_ceil(4)),
+            has_committed: AtomicBool::new(false),
         }
     }
 
@@ -107,17 +122,35 @@ impl Committer {
         waiting.drain(..members).collect()
     }
 
+    fn turn<'a>(&self, store: &'a Store, session: &'a mut Session) -> Turn<'a> {
+        Turn {
+            session,
+            path: &store.path,
+            head: &store.head,
+            tails: &store.tails,
+            window: self.window,
+            longest_tail: self.longest_tail,
+        }
+    }
+
+    /// Leaves the store tidy, where that costs nobody anything: whoever opens it next need not
+    /// read the tail. After a fork no connection is left to do it with.
+    pub(super) fn close(&self, store: &Store) {
+        if self.has_committed.load(Ordering::Relaxed)
+            && let Some(mut session) = store.pool.take_idle()
+            && let Err(error) = self.turn(store, &mut session).tidy()
+        {
+            tracing::debug!(%error, "the tail was not flushed at the end");
+        }
+    }
+
     fn commit_group(&self, store: &Store, group: &[Pending]) -> Vec<CommitResult> {
         let mut session = match store.pool.take() {
             Ok(session) => session,
             Err(error) => return vec![Err(error); group.len()],
         };
-        let mut turn = Turn {
-            session: &mut session,
-            path: &store.path,
-            head: &store.head,
-            window: self.window,
-        };
+        self.has_committed.store(true, Ordering::Relaxed);
+        let mut turn = self.turn(store, &mut session);
         let results = match turn.commit(group) {
             // One member's failure, such as a full disk, is not the others'.
             Err(error) if group.len() > 1 && fails_alone(&error) => group
@@ -146,7 +179,9 @@ struct Turn<'a> {
     session: &'a mut Session,
     path: &'a Path,
     head: &'a Head,
+    tails: &'a Tails,
     window: u64,
+    longest_tail: u64,
 }
 
 impl Turn<'_> {
@@ -167,54 +202,111 @@ impl Turn<'_> {
         // An attempt that failed may have left its transaction open.
         self.session.end().map_err(failed)?;
         self.session.set_durability(strictest).map_err(failed)?;
+        if let [alone] = group
+            && let Some(committed) = self.commit_alone(alone)?
+        {
+            return Ok(vec![Ok(committed)]);
+        }
         self.session
             .execute("BEGIN IMMEDIATE", ())
             .map_err(failed)?;
         let before = self.head.before_commit();
-        let mut committed = self.write(group);
-        if !matches!(&committed, Ok(results) if results.iter().any(Result::is_ok)) {
+        let (mut results, tail) = match self.write(group) {
+            Ok((results, tail)) if results.iter().any(Result::is_ok) => (results, tail),
             // What fails here fails again when the connection goes back to the pool, which
             // then closes it.
-            let _ = self.session.end();
-            return committed;
-        }
+            refused => {
+                let _ = self.session.end();
+                return refused.map(|(results, _)| results);
+            }
+        };
         self.session
             .execute("COMMIT", ())
             .map_err(|error| translate_commit(path, &error))?;
+        self.tails.set(tail);
         // What is committed now is what the last one has made.
-        if let Ok(results) = &mut committed
-            && let Some(last) = results
-                .iter_mut()
-                .rev()
-                .find_map(|result| result.as_mut().ok())
-        {
+        let mut committed = results.iter_mut().filter_map(|result| result.as_mut().ok());
+        if let Some(last) = committed.next_back() {
             last.mark = self.head.after_commit(before);
         }
         let bytes = group.iter().map(|pending| pending.buffer.size()).sum();
         self.session.committed(group.len(), bytes);
-        committed
+        Ok(results)
     }
 
-    fn write(&mut self, group: &[Pending]) -> Result<Vec<CommitResult>, KvError> {
-        let mut version = self.session.version(self.path)?;
+    /// Commits in a single statement, if nobody has committed since this process last looked, so
+    /// that there is nothing to check, and if nothing is to be flushed. `None` if that is not so;
+    /// then nothing was written.
+    fn commit_alone(&mut self, pending: &Pending) -> Result<Option<Committed>, KvError> {
+        let mut tail = self.tails.newest();
+        let newest = tail.position();
+        let version = newest.version + 1;
+        let depends_on_others = pending
+            .read_version
+            .is_some_and(|version| version != newest.version);
+        if depends_on_others || self.prunes(version) {
+            return Ok(None);
+        }
+        let stamp = Version::from_commit(version, 0);
+        let Some(pairs) = tail::encode(pending.buffer.operations(), stamp) else {
+            return Ok(None);
+        };
+        let writes = conflicts::encode(pending.buffer.writes());
+        if tail.is_long_with(pairs.len(), self.longest_tail) {
+            return Ok(None);
+        }
+        let next = tail.next(&writes, Some(&pairs));
+        let before = self.head.before_commit();
+        let row = (
+            stored(newest.version),
+            stored(newest.flushed),
+            newest.chain.cast_signed(),
+            next.chain.cast_signed(),
+            writes,
+            pairs.as_slice(),
+        );
+        let changed = self
+            .session
+            .change(RECORD_IF_NEWEST, row)
+            .map_err(|error| translate_commit(self.path, &error))?;
+        if changed == 0 {
+            return Ok(None);
+        }
+        // What was encoded here can be decoded.
+        if tail.follow(next, &pairs).is_some() {
+            self.tails.set(tail);
+        }
+        self.session.committed(1, pending.buffer.size());
+        Ok(Some(Committed {
+            versionstamp: Some(stamp),
+            read_version: version,
+            mark: self.head.after_commit(before),
+        }))
+    }
+
+    /// Whether the commit of this version prunes the table of commits: a quarter of the window at
+    /// once, since pruning touches the table's other end.
+    const fn prunes(&self, version: u64) -> bool {
+        version.is_multiple_of(self.window.div_ceil(4))
+    }
+
+    /// Writes what may be committed of a group, which the tail then contains.
+    fn write(&mut self, group: &[Pending]) -> Result<(Vec<CommitResult>, Tail), KvError> {
+        let mut tail = self.tails.of(self.session, self.path)?;
         let mut results = Vec::with_capacity(group.len());
         for pending in group {
-            if let Some(refusal) = self.check(pending, version)? {
+            if let Some(refusal) = self.check(pending, tail.position().version)? {
                 results.push(Err(refusal));
                 continue;
             }
-            version += 1;
-            let stamp = Version::from_commit(version, 0);
-            self.apply(pending.buffer.operations(), stamp)
-                .and_then(|()| self.record(version, pending.buffer.writes()))
-                .map_err(|error| translate(self.path, &error))?;
+            let version = self.append(&mut tail, &pending.buffer)?;
             results.push(Ok(Committed {
-                versionstamp: Some(stamp),
+                versionstamp: Some(Version::from_commit(version, 0)),
                 read_version: version,
                 mark: None,
             }));
         }
-        Ok(results)
+        Ok((results, tail))
     }
 
     /// Why a transaction cannot follow the commits up to `version`.
@@ -259,6 +351,75 @@ impl Turn<'_> {
         Ok(None)
     }
 
+    /// Appends a commit: to the tail, or to `kv` with all that is in the tail before it. Returns
+    /// its version.
+    fn append(&self, tail: &mut Tail, buffer: &WriteBuffer) -> Result<u64, KvError> {
+        let failed = |error: rusqlite::Error| translate(self.path, &error);
+        let version = tail.position().version + 1;
+        let stamp = Version::from_commit(version, 0);
+        let writes = conflicts::encode(buffer.writes());
+        let pairs = tail::encode(buffer.operations(), stamp);
+        let bytes = pairs.as_ref().map_or(0, Vec::len);
+        let is_long = tail.is_long_with(bytes, self.longest_tail);
+        let next = tail.next(&writes, pairs.as_deref());
+        let followed = tail.follow(next, pairs.as_deref().unwrap_or_default());
+        followed.ok_or_else(|| KvError::Io("the pairs of a commit cannot be read back".into()))?;
+        if pairs.is_none() {
+            self.flush(tail)
+                .and_then(|()| self.apply(buffer.operations(), stamp))
+                .map_err(failed)?;
+        } else if is_long {
+            self.flush(tail).map_err(failed)?;
+        }
+        let position = tail.position();
+        let (flushed, chain) = (stored(position.flushed), position.chain.cast_signed());
+        let row = (stored(version), flushed, chain, writes, pairs);
+        self.session.execute(RECORD, row).map_err(failed)?;
+        if self.prunes(version) {
+            let oldest = version.saturating_sub(self.window);
+            // The tail begins behind the row of the last flush.
+            let last = oldest.min(position.flushed.saturating_sub(1));
+            let pruned = self.session.execute(PRUNE, [stored(last)]);
+            pruned.map_err(failed)?;
+        }
+        Ok(version)
+    }
+
+    /// Flushes the tail in a transaction of its own, unless somebody else is committing.
+    fn tidy(&mut self) -> Result<(), KvError> {
+        let failed = |error: rusqlite::Error| translate(self.path, &error);
+        self.session.wait_for_nobody().map_err(failed)?;
+        self.session
+            .set_durability(Durability::Normal)
+            .map_err(failed)?;
+        self.session
+            .execute("BEGIN IMMEDIATE", ())
+            .map_err(failed)?;
+        let mut tail = self.tails.of(self.session, self.path)?;
+        if tail.is_empty() {
+            return Ok(());
+        }
+        self.flush(&mut tail)
+            .and_then(|()| {
+                let version = stored(tail.position().version);
+                self.session.execute(FLUSHED, [version])
+            })
+            .and_then(|()| self.session.execute("COMMIT", ()))
+            .map_err(failed)
+    }
+
+    /// Writes the tail to `kv`.
+    fn flush(&self, tail: &mut Tail) -> Result<(), rusqlite::Error> {
+        tail.visit(|key, own| match own {
+            Own::Set(value) => self.session.execute(SET, [key, value]),
+            Own::Cleared => self.session.execute(CLEAR, [key]),
+            Own::Untouched => Ok(()),
+        })?;
+        tail.flush();
+        Ok(())
+    }
+
+    /// Writes a commit to `kv`.
     fn apply(&self, operations: &[Operation], stamp: Version) -> Result<(), rusqlite::Error> {
         operations.iter().try_for_each(|operation| match operation {
             Operation::Set { key, value } => self.session.execute(SET, [key, value]),
@@ -271,17 +432,6 @@ impl Turn<'_> {
                 .session
                 .execute(CLEAR_RANGE, [&range.begin, &range.end]),
         })
-    }
-
-    fn record(&self, version: u64, writes: &RangeSet) -> Result<(), rusqlite::Error> {
-        self.session
-            .execute(RECORD, (stored(version), conflicts::encode(writes)))?;
-        // A quarter of the window at once: pruning touches the table's other end.
-        if version.is_multiple_of(self.window.div_ceil(4)) {
-            self.session
-                .execute(PRUNE, [stored(version.saturating_sub(self.window))])?;
-        }
-        Ok(())
     }
 }
 

@@ -11,6 +11,7 @@
 
 use crate::kv::KeyRange;
 use crate::kv::range_set::RangeSet;
+use crate::varint;
 
 /// Sets of more ranges are stored coarser, so that a check stays cheap.
 const MOST_RANGES: usize = 1000;
@@ -21,12 +22,12 @@ const EXPLICIT: usize = 2;
 
 /// The stored form of a set, or of a slightly larger one if it has too many ranges.
 pub(super) fn encode(set: &RangeSet) -> Vec<u8> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(128);
     let mut previous: &[u8] = &[];
     for (begin, end) in coarsen(set.iter().collect()) {
         let shared = shared_prefix(previous, begin);
-        put_varint(&mut bytes, shared);
-        put_bytes(&mut bytes, begin.get(shared..).unwrap_or_default());
+        varint::put(&mut bytes, shared);
+        varint::put_bytes(&mut bytes, begin.get(shared..).unwrap_or_default());
         put_end(&mut bytes, begin, end);
         previous = begin;
     }
@@ -38,16 +39,16 @@ pub(super) fn encode(set: &RangeSet) -> Vec<u8> {
 pub(super) fn any(mut bytes: &[u8], mut visit: impl FnMut(&[u8], &[u8]) -> bool) -> Option<bool> {
     let mut begin = Vec::new();
     while !bytes.is_empty() {
-        let shared = take_varint(&mut bytes)?;
+        let shared = varint::take(&mut bytes)?;
         if shared > begin.len() {
             return None;
         }
         begin.truncate(shared);
-        begin.extend_from_slice(take_bytes(&mut bytes)?);
-        let end = match take_varint(&mut bytes)? {
+        begin.extend_from_slice(varint::take_bytes(&mut bytes)?);
+        let end = match varint::take(&mut bytes)? {
             ONE_KEY => KeyRange::single(&begin).end,
             PREFIX => KeyRange::prefix(&begin).end,
-            length => take(&mut bytes, length - EXPLICIT)?.to_vec(),
+            length => varint::take_exactly(&mut bytes, length - EXPLICIT)?.to_vec(),
         };
         if visit(&begin, &end) {
             return Some(true);
@@ -96,55 +97,13 @@ fn shared_prefix(left: &[u8], right: &[u8]) -> usize {
 
 fn put_end(bytes: &mut Vec<u8>, begin: &[u8], end: &[u8]) {
     if end.strip_prefix(begin) == Some(&[0]) {
-        put_varint(bytes, ONE_KEY);
-    } else if KeyRange::prefix(begin).end == end {
-        put_varint(bytes, PREFIX);
+        varint::put(bytes, ONE_KEY);
+    } else if KeyRange::is_prefix(begin, end) {
+        varint::put(bytes, PREFIX);
     } else {
-        put_varint(bytes, end.len() + EXPLICIT);
+        varint::put(bytes, end.len() + EXPLICIT);
         bytes.extend_from_slice(end);
     }
-}
-
-fn put_bytes(bytes: &mut Vec<u8>, value: &[u8]) {
-    put_varint(bytes, value.len());
-    bytes.extend_from_slice(value);
-}
-
-/// Seven bits a byte, the lowest first; the top bit says that more follow.
-fn put_varint(bytes: &mut Vec<u8>, mut value: usize) {
-    loop {
-        let [low, ..] = value.to_le_bytes();
-        value >>= 7;
-        if value == 0 {
-            bytes.push(low & 0x7f);
-            return;
-        }
-        bytes.push(low | 0x80);
-    }
-}
-
-fn take_varint(bytes: &mut &[u8]) -> Option<usize> {
-    let mut value = 0;
-    for shift in (0..usize::BITS).step_by(7) {
-        let (&byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        value |= usize::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
-}
-
-fn take_bytes<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let length = take_varint(bytes)?;
-    take(bytes, length)
-}
-
-fn take<'a>(bytes: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
-    let (value, rest) = bytes.split_at_checked(length)?;
-    *bytes = rest;
-    Some(value)
 }
 
 #[cfg(test)]

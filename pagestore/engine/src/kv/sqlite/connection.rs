@@ -10,8 +10,6 @@ use rusqlite::{Connection, OpenFlags, Params};
 use verso_pagestore::Durability;
 
 use super::SqliteOptions;
-use super::error::translate;
-use crate::kv::KvError;
 
 /// SQLite's own file access by name: the default of the process may be the VFS that
 /// stands on this very store.
@@ -29,10 +27,13 @@ const CACHED_STATEMENTS: usize = 32;
 /// After so many commits without a sync, or so many bytes in them, the write-ahead log is
 /// copied to the file.
 const UNSYNCED_COMMITS: usize = 1024;
-const UNSYNCED_BYTES: usize = 16 << 20;
+const UNSYNCED_BYTES: usize = 32 << 20;
 
-/// SQLite's default for `PRAGMA wal_autocheckpoint`, in pages.
+/// The log is copied to the file when it has so many pages. Where each commit syncs, that is SQLite's
+/// default: a sync costs more while the log grows than once it is written from its begin again. Where
+/// none does, a copy takes the only syncs that a commit waits for.
 const AUTOCHECKPOINT: u32 = 1000;
+const UNSYNCED_AUTOCHECKPOINT: u32 = 4000;
 
 /// A connection, and what is known of its state.
 #[derive(Debug)]
@@ -59,7 +60,7 @@ impl Session {
         connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
         connection.execute_batch(&format!(
             "PRAGMA cache_size = -{}; PRAGMA journal_size_limit = {LOG_SIZE_LIMIT}; \
-             PRAGMA synchronous = FULL",
+             PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = {AUTOCHECKPOINT}",
             options.cache_bytes / 1024,
         ))?;
         Ok(Self {
@@ -76,10 +77,12 @@ impl Session {
 
     /// Runs a statement that returns no rows.
     pub(super) fn execute(&self, sql: &str, values: impl Params) -> Result<(), rusqlite::Error> {
-        self.connection
-            .prepare_cached(sql)?
-            .execute(values)
-            .map(drop)
+        self.change(sql, values).map(drop)
+    }
+
+    /// Runs a statement that returns no rows. The answer is how many it has changed.
+    pub(super) fn change(&self, sql: &str, values: impl Params) -> Result<usize, rusqlite::Error> {
+        self.connection.prepare_cached(sql)?.execute(values)
     }
 
     /// The single value of a statement's first row.
@@ -93,16 +96,6 @@ impl Session {
             .query_row(values, |row| row.get(0))
     }
 
-    /// The version of the newest commit that this connection sees.
-    pub(super) fn version(&self, path: &Path) -> Result<u64, KvError> {
-        let version: Option<i64> = self
-            .value("SELECT max(version) FROM commits", ())
-            .map_err(|error| translate(path, &error))?;
-        version
-            .and_then(|version| u64::try_from(version).ok())
-            .ok_or_else(|| KvError::Damaged(format!("{}: it has no version", path.display())))
-    }
-
     /// Makes commits from now on survive what `durability` says.
     ///
     /// Without syncs SQLite must not copy its log to the file: a power loss could then damage
@@ -112,7 +105,7 @@ impl Session {
         if self.durability != durability {
             let (synchronous, autocheckpoint) = match durability {
                 Durability::Off => ("OFF", 0),
-                Durability::Normal => ("NORMAL", AUTOCHECKPOINT),
+                Durability::Normal => ("NORMAL", UNSYNCED_AUTOCHECKPOINT),
                 Durability::Full => ("FULL", AUTOCHECKPOINT),
             };
             self.connection.execute_batch(&format!(
@@ -142,6 +135,11 @@ impl Session {
                 tracing::debug!(%error, "the write-ahead log was not copied");
             }
         }
+    }
+
+    /// From now on, what somebody else has locked is an error at once.
+    pub(super) fn wait_for_nobody(&mut self) -> Result<(), rusqlite::Error> {
+        self.connection.busy_handler(None::<fn(i32) -> bool>)
     }
 
     /// Ends the transaction, if one is open. After an error the connection is of no use.

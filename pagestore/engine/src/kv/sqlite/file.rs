@@ -16,7 +16,7 @@ use crate::kv::KvError;
 const APPLICATION_ID: i32 = 0x5672_7330;
 
 /// The layout of the tables.
-const FORMAT: i32 = 1;
+const FORMAT: i32 = 2;
 
 /// How long another process may take to create the store.
 const CREATION_TIME: Duration = Duration::from_secs(5);
@@ -38,9 +38,13 @@ pub(super) fn open_or_create(path: &Path, options: &SqliteOptions) -> Result<Ses
     }
     let format: i32 = session.value("PRAGMA user_version", ()).map_err(failed)?;
     if format != FORMAT {
+        let advice = if format > FORMAT {
+            "use a newer verso"
+        } else {
+            "export its databases with the verso that made it, and import them into a new store"
+        };
         return Err(KvError::Unavailable(format!(
-            "{}: its tables have format {format}, and this build reads format {FORMAT}: \
-             use a newer verso",
+            "{}: its tables have format {format}, and this build reads format {FORMAT}: {advice}",
             path.display()
         )));
     }
@@ -176,8 +180,9 @@ fn create_tables(session: &Session, path: &Path) -> Result<(), KvError> {
         .connection()
         .execute_batch(&format!(
             "CREATE TABLE kv (key BLOB PRIMARY KEY NOT NULL, value BLOB NOT NULL);
-             CREATE TABLE commits (version INTEGER PRIMARY KEY, writes BLOB NOT NULL);
-             INSERT INTO commits VALUES (1, x'');
+             CREATE TABLE commits (version INTEGER PRIMARY KEY, flushed INTEGER NOT NULL, \
+                 chain INTEGER NOT NULL, writes BLOB NOT NULL, pairs BLOB);
+             INSERT INTO commits VALUES (1, 1, random(), x'', NULL);
              PRAGMA application_id = {APPLICATION_ID};
              PRAGMA user_version = {FORMAT};"
         ))

@@ -14,7 +14,7 @@ use std::thread;
 use arc_swap::ArcSwapOption;
 use rusqlite::ffi;
 use verso_pagestore::Mark;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::connection::Session;
 
@@ -35,10 +35,16 @@ const fn commit_number(header: &Header) -> u32 {
 /// The size of the index's first part: 32 kB, see the file format.
 const REGION: i32 = 32 * 1024;
 
+/// How often this process has begun to look.
+static LOOKS: AtomicU64 = AtomicU64::new(0);
+
 /// The header in the memory that is shared.
 #[derive(Debug)]
 struct Shared {
     header: ptr::NonNull<[AtomicU64; 6]>,
+    /// Another one each time that somebody begins to look. While nobody had the file open, others may
+    /// have committed and closed it, and the header of an empty log is always the same.
+    look: u64,
     /// While it is open, the memory is there.
     _session: Session,
 }
@@ -75,8 +81,9 @@ impl Shared {
             // Part 0, which is not to be made if it is not there.
             let mapped = map(file, 0, REGION, 0, (&raw mut memory).cast());
             let header = ptr::NonNull::new(memory)?.cast::<[AtomicU64; 6]>();
-            (mapped == ffi::SQLITE_OK && header.is_aligned()).then_some(Self {
+            (mapped == ffi::SQLITE_OK && header.is_aligned()).then(|| Self {
                 header,
+                look: LOOKS.fetch_add(1, Ordering::Relaxed),
                 _session: session,
             })
         }
@@ -97,9 +104,9 @@ impl Shared {
 #[derive(Debug, Default)]
 pub(super) struct Head(ArcSwapOption<Shared>);
 
-/// The header at a moment at which nobody else could commit.
+/// The header before a commit.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Before(Option<Header>);
+pub(super) struct Before(Option<(u64, Header)>);
 
 impl Head {
     /// Begins to look, by a session of its own, which has read from the file.
@@ -117,33 +124,35 @@ impl Head {
         }
     }
 
-    fn read(&self) -> Option<Header> {
-        self.0.load().as_deref().map(Shared::read)
+    fn read(&self) -> Option<(u64, Header)> {
+        let shared = self.0.load();
+        shared.as_deref().map(|shared| (shared.look, shared.read()))
     }
 
     /// What is committed now.
     pub(super) fn mark(&self) -> Option<Mark> {
-        self.read().map(|header| mark(&header))
+        self.read().map(|(look, header)| mark(look, &header))
     }
 
-    /// Call with the write lock held.
+    /// Call when it is not sure yet whether the commit takes place, but sure that nobody else commits
+    /// between this and a commit that does.
     pub(super) fn before_commit(&self) -> Before {
         Before(self.read())
     }
 
-    /// What this process has committed in one commit, with the write lock that it held `before`.
+    /// What this process has committed in one commit since `before`.
     pub(super) fn after_commit(&self, before: Before) -> Option<Mark> {
-        let (before, header) = (before.0?, self.read()?);
+        let ((before_look, before), (look, header)) = (before.0?, self.read()?);
         // Else another process has committed since.
-        let is_own = commit_number(&header) == commit_number(&before).wrapping_add(1);
-        is_own.then(|| mark(&header))
+        let is_next = commit_number(&header) == commit_number(&before).wrapping_add(1);
+        (is_next && look == before_look).then(|| mark(look, &header))
     }
 }
 
-fn mark(header: &Header) -> Mark {
+fn mark(look: u64, header: &Header) -> Mark {
     let mut bytes = [0; size_of::<Header>()];
     for (target, word) in bytes.chunks_exact_mut(size_of::<u64>()).zip(header) {
         target.copy_from_slice(&word.to_be_bytes());
     }
-    Mark::new(xxh3_64(&bytes))
+    Mark::new(xxh3_64_with_seed(&bytes, look))
 }

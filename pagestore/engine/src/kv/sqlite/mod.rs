@@ -5,9 +5,11 @@
 //! since. For that the file keeps the write conflict sets of the newest commits:
 //!
 //! ```text
-//! kv(key, value)           the pairs
-//! commits(version, writes) the newest commits; max(version) is the version of the store
+//! kv(key, value)                  the pairs
+//! commits(version, writes, pairs) the newest commits; max(version) is the version of the store
 //! ```
+//!
+//! The pairs of the newest commits are in `commits` only (see `tail.rs`).
 
 mod commit;
 mod conflicts;
@@ -16,6 +18,8 @@ mod error;
 mod file;
 mod head;
 mod pool;
+mod recent;
+mod tail;
 mod transaction;
 
 use std::fmt;
@@ -27,6 +31,7 @@ use super::{Kv, KvError, Limits};
 use commit::Committer;
 use head::Head;
 use pool::Pool;
+use tail::{Position, Tails};
 use verso_pagestore::{Gate, Mark};
 
 pub use transaction::SqliteTransaction;
@@ -51,15 +56,19 @@ pub struct SqliteOptions {
     pub cache_bytes: u32,
     /// SQLite's page size in a file that does not exist yet.
     pub page_size: u32,
+    /// After so many small commits, or a quarter of the conflict window, their pairs are put in the
+    /// order of their keys.
+    pub longest_tail: u64,
 }
 
 impl Default for SqliteOptions {
     fn default() -> Self {
         Self {
-            conflict_window: 1024,
+            conflict_window: 2048,
             busy_timeout: Duration::from_secs(30),
             cache_bytes: 4 << 20,
             page_size: 4096,
+            longest_tail: 512,
         }
     }
 }
@@ -73,6 +82,7 @@ struct Store {
     pool: Pool,
     committer: Committer,
     head: Head,
+    tails: Tails,
     gate: Arc<Gate>,
 }
 
@@ -81,10 +91,16 @@ impl Store {
     /// transactions to meet.
     fn watch(&self) {
         if let Ok(session) = self.pool.open()
-            && session.version(&self.path).is_ok()
+            && Position::read(&session, &self.path).is_ok()
         {
             self.head.watch(session);
         }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.committer.close(self);
     }
 }
 
@@ -116,13 +132,14 @@ impl SqliteKv {
         let path = std::path::absolute(path)
             .map_err(|error| KvError::Unavailable(format!("{}: {error}", path.display())))?;
         let first = file::open_or_create(&path, &options)?;
-        let committer = Committer::new(options.conflict_window);
+        let committer = Committer::new(&options);
         let pool = Pool::new(path.clone(), options, first);
         let store = Store {
             path,
             pool,
             committer,
             head: Head::default(),
+            tails: Tails::default(),
             gate: Arc::default(),
         };
         store.watch();
@@ -145,6 +162,10 @@ impl Kv for SqliteKv {
 
     fn begin(&self) -> Result<SqliteTransaction, KvError> {
         Ok(SqliteTransaction::new(Arc::clone(&self.0), None))
+    }
+
+    fn begin_recent(&self, at_least: u64) -> Result<SqliteTransaction, KvError> {
+        Ok(SqliteTransaction::recent(Arc::clone(&self.0), at_least))
     }
 
     fn begin_at(&self, read_version: u64) -> Result<SqliteTransaction, KvError> {

@@ -32,11 +32,12 @@ impl Pool {
 
     /// A connection with no transaction open.
     pub(super) fn take(&self) -> Result<Session, KvError> {
-        let idle = self.idle.lock().pop();
-        if let Some(session) = idle {
-            return Ok(session);
-        }
-        self.open()
+        self.take_idle().map_or_else(|| self.open(), Ok)
+    }
+
+    /// Such a connection, if one is idle.
+    pub(super) fn take_idle(&self) -> Option<Session> {
+        self.idle.lock().pop()
     }
 
     /// A new connection.

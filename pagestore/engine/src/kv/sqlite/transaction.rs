@@ -1,12 +1,12 @@
 //! A transaction of the store in a file.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use verso_pagestore::Durability;
 
 use super::connection::Session;
 use super::error::translate;
+use super::tail::Tail;
 use super::{LIMITS, Store};
 use crate::kv::buffer::WriteBuffer;
 use crate::kv::{
@@ -35,7 +35,16 @@ struct Reader {
     store: Arc<Store>,
     /// Known once a read transaction is open, or from the begin if that named it.
     read_version: Option<u64>,
-    session: Option<Session>,
+    /// Any state from this version on serves, and another one for each read.
+    at_least: Option<u64>,
+    snapshot: Option<Snapshot>,
+}
+
+/// A connection, mostly in a read transaction, and what is not in its table yet.
+#[derive(Debug)]
+struct Snapshot {
+    session: Session,
+    tail: Tail,
 }
 
 impl SqliteTransaction {
@@ -46,22 +55,35 @@ impl SqliteTransaction {
             reader: Reader {
                 store,
                 read_version,
-                session: None,
+                at_least: None,
+                snapshot: None,
             },
             _pass: pass,
         }
     }
+
+    /// A transaction for reads of what never changes, at this version or any later one.
+    pub(super) fn recent(store: Arc<Store>, at_least: u64) -> Self {
+        let mut transaction = Self::new(store, None);
+        transaction.reader.at_least = Some(at_least);
+        transaction
+    }
 }
 
 impl Reader {
-    /// The connection with the snapshot, taken at the first call.
-    fn session(&mut self) -> Result<&Session, KvError> {
-        if self.session.is_none() {
+    /// The snapshot, taken at the first call.
+    fn snapshot(&mut self) -> Result<&Snapshot, KvError> {
+        if self.snapshot.is_none() {
             let session = self.store.pool.take()?;
-            match begin(&session, &self.store.path, self.read_version) {
-                Ok(version) => {
-                    self.read_version = Some(version);
-                    self.session = Some(session);
+            let known = self.at_least.and_then(|version| self.known(version));
+            let tail = match known {
+                Some(tail) => Ok(tail),
+                None => begin(&session, &self.store, self.read_version),
+            };
+            match tail {
+                Ok(tail) => {
+                    self.read_version = Some(tail.position().version);
+                    self.snapshot = Some(Snapshot { session, tail });
                 }
                 Err(error) => {
                     self.store.pool.put(session);
@@ -69,14 +91,21 @@ impl Reader {
                 }
             }
         }
-        self.session
+        self.snapshot
             .as_ref()
             .ok_or_else(|| KvError::Io("no connection".into()))
     }
 
+    /// The tail that this process knows, if it reaches so far. Whatever leaves it meanwhile is in the
+    /// table by the time that this is read, so no transaction must keep them together.
+    fn known(&self, at_least: u64) -> Option<Tail> {
+        let tail = self.store.tails.newest();
+        (tail.position().version >= at_least).then_some(tail)
+    }
+
     fn read_version(&mut self) -> Result<u64, KvError> {
         if self.read_version.is_none() {
-            self.session()?;
+            self.snapshot()?;
         }
         self.read_version
             .ok_or_else(|| KvError::Io("no read version".into()))
@@ -87,22 +116,22 @@ impl Reader {
     }
 }
 
-/// Opens a read transaction, at `version` if that is given, and returns its version.
-fn begin(session: &Session, path: &Path, version: Option<u64>) -> Result<u64, KvError> {
+/// Opens a read transaction, at `version` if that is given.
+fn begin(session: &Session, store: &Store, version: Option<u64>) -> Result<Tail, KvError> {
     session
         .execute("BEGIN", ())
-        .map_err(|error| translate(path, &error))?;
-    let current = session.version(path)?;
+        .map_err(|error| translate(&store.path, &error))?;
+    let tail = store.tails.of(session, &store.path)?;
     // SQLite reads only the newest state; an older one may have become another by now.
-    if version.is_some_and(|version| version != current) {
+    if version.is_some_and(|version| version != tail.position().version) {
         return Err(KvError::TooOld);
     }
-    Ok(current)
+    Ok(tail)
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        if let Some(session) = self.session.take() {
+        if let Some(Snapshot { session, .. }) = self.snapshot.take() {
             self.store.pool.put(session);
         }
     }
@@ -122,8 +151,9 @@ impl KvTransaction for SqliteTransaction {
     fn get(&mut self, key: &[u8], isolation: Isolation) -> Result<Option<Vec<u8>>, KvError> {
         let reader = &mut self.reader;
         self.buffer.read(key, isolation, || {
-            let found = get(reader.session()?, key);
-            found.map_err(|error| reader.error(&error))
+            let Snapshot { session, tail } = reader.snapshot()?;
+            let value = tail.get(key, || get(session, key));
+            value.map_err(|error| reader.error(&error))
         })
     }
 
@@ -132,24 +162,28 @@ impl KvTransaction for SqliteTransaction {
         query: &RangeQuery,
         isolation: Isolation,
     ) -> Result<Vec<KeyValue>, KvError> {
+        if query.range.is_empty() {
+            return Ok(Vec::new());
+        }
         let store = Arc::clone(&self.reader.store);
         let failed = |error: rusqlite::Error| translate(&store.path, &error);
         let sql = match query.direction {
             Direction::Forward => RANGE_FORWARD,
             Direction::Reverse => RANGE_REVERSE,
         };
-        let connection = self.reader.session()?.connection();
-        let mut statement = connection.prepare_cached(sql).map_err(failed)?;
+        let Snapshot { session, tail } = self.reader.snapshot()?;
+        let mut statement = session.connection().prepare_cached(sql).map_err(failed)?;
         // Rows come one by one, so there is no need to tell SQLite the limit.
         let mut rows = statement
             .query([&query.range.begin, &query.range.end])
             .map_err(failed)?;
-        self.buffer.read_range(query, isolation, || {
+        let pairs = tail.over(query, || {
             let row = rows.next().map_err(failed)?;
             row.map(|row| Ok((row.get(0)?, row.get(1)?)))
                 .transpose()
                 .map_err(failed)
-        })
+        });
+        self.buffer.read_range(query, isolation, pairs)
     }
 
     fn set(&mut self, key: &[u8], value: &[u8]) {
@@ -186,10 +220,10 @@ impl KvTransaction for SqliteTransaction {
             });
         }
         self.buffer.check_limits(&LIMITS)?;
-        let read_version = if self.buffer.reads().is_empty() {
-            None
-        } else {
+        let read_version = if self.buffer.has_read() {
             Some(self.reader.read_version()?)
+        } else {
+            None
         };
         // Give the connection back first: the next writer's turn uses the one with the
         // freshest page cache, and an open snapshot would only hold checkpoints up.

@@ -10,7 +10,7 @@ mod moments;
 
 use std::collections::BTreeMap;
 
-use verso_pagestore::{Changes, DatabaseId, DatabaseName, RoaringBitmap, Snapshot, Version};
+use verso_pagestore::{Changes, DatabaseId, DatabaseName, Place, RoaringBitmap, Snapshot, Version};
 
 use crate::history::{Begin, History, Moment, Read, Window};
 use crate::pages::{content, written};
@@ -95,6 +95,13 @@ impl<'a> Checker<'a> {
             let version = snapshot.version;
             return Err(format!(
                 "a begin shows {version}, and {floor} was known before"
+            ));
+        }
+        let standing = life.lease_at(whole_batches).standing();
+        if snapshot.lease != standing {
+            let shown = snapshot.lease;
+            return Err(format!(
+                "a begin shows the lease of {database} as {shown:?}, and it was {standing:?}"
             ));
         }
         self.check_name(&begin.name, &snapshot, begin.window)?;
@@ -208,7 +215,25 @@ impl<'a> Checker<'a> {
                 return Err(format!("{lease:?} was granted to {holder}, too"));
             }
         }
-        Ok(())
+        let mut left = self.history.left.iter();
+        left.try_for_each(|(place, window)| self.check_left(place, *window))
+    }
+
+    /// Whoever has left the queue does not hold the lease, nor gets it.
+    fn check_left(&self, place: &Place, window: Window) -> Checked {
+        let life = self.life(place.database)?;
+        let mut hand_overs = life.hand_overs.iter();
+        let Some(hand_over) = hand_overs.find(|it| it.ticket == place.ticket) else {
+            return Ok(());
+        };
+        let after = life.lease_at(window.returned);
+        let is_over = after.holder.is_none() || after.epoch != hand_over.epoch;
+        if hand_over.version <= window.returned && is_over {
+            return Ok(());
+        }
+        Err(format!(
+            "{place:?} was left, {window:?}, and {hand_over:?} was to it"
+        ))
     }
 
     /// Changelogs hold exactly the commits that took effect.

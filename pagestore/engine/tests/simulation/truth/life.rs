@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use verso_pagestore::{CommitId, DatabaseId, PageCount, RoaringBitmap, UnixMillis, Version};
+use verso_pagestore::{
+    CommitId, DatabaseId, PageCount, RoaringBitmap, Ticket, UnixMillis, Version,
+};
 
-use super::lease::Lease;
+use super::lease::{HandOver, Lease};
 use crate::history::Window;
 
 /// A commit of a database.
@@ -47,6 +49,13 @@ pub(crate) struct Database {
     pub(crate) records: BTreeMap<(Version, u32), CommitId>,
     states: Vec<(Version, State)>,
     pub(crate) lease: Option<Lease>,
+    /// The lease as it was since each version.
+    pub(crate) standings: Vec<(Version, Lease)>,
+    /// Who waits for it.
+    pub(super) queue: BTreeMap<Ticket, [u8; 16]>,
+    /// Who does not any more, since the transaction that is followed.
+    pub(super) left: Vec<(Ticket, [u8; 16])>,
+    pub(crate) hand_overs: Vec<HandOver>,
     /// When each holding of the lease began, by epoch.
     pub(super) leases: BTreeMap<u64, Version>,
     /// Publications that somebody else has taken over to remove them.
@@ -151,10 +160,51 @@ impl Database {
             .filter(move |((version, _), _)| *version > head)
     }
 
+    /// The lease as it was at a version.
+    pub(crate) fn lease_at(&self, version: Version) -> Lease {
+        let behind = self
+            .standings
+            .partition_point(|(since, _)| *since <= version);
+        let standing = behind.checked_sub(1).and_then(|it| self.standings.get(it));
+        standing.map_or(Lease::default(), |(_, lease)| *lease)
+    }
+
+    /// Follows a change of the lease. An error if it was handed over by nobody, or to somebody who
+    /// was not the first to wait for it.
+    pub(super) fn set_lease(&mut self, version: Version, lease: Lease) -> Result<(), String> {
+        let before = self.lease.unwrap_or_default();
+        self.leases.entry(lease.epoch).or_insert(version);
+        self.ousted.extend(lease.ousts());
+        if let Some(it) = lease.publication {
+            self.rounds.insert((it.commit, it.round, it.is_given_up));
+        }
+        if lease.is_handed_over && before != lease {
+            let to = self.left.iter().find(|(_, id)| Some(*id) == lease.holder);
+            let is_first = |(ticket, _): &&(Ticket, [u8; 16])| {
+                let mut before = self.queue.keys();
+                before.all(|other| other > ticket)
+            };
+            let Some(&(ticket, _)) = to.filter(is_first) else {
+                return Err(format!("{lease:?} was handed over to nobody in the queue"));
+            };
+            if before.holder.is_none() || before.epoch + 1 != lease.epoch {
+                return Err(format!("{lease:?} was handed over by {before:?}"));
+            }
+            self.hand_overs.push(HandOver {
+                version,
+                epoch: lease.epoch,
+                ticket,
+            });
+        }
+        self.standings.push((version, lease));
+        Ok(())
+    }
+
     pub(super) fn enter(&mut self, version: Version, state: State) {
         if state == State::Removed {
             self.records.clear();
             self.lease = None;
+            self.standings.push((version, Lease::default()));
         }
         if self.state() != state {
             self.states.push((version, state));

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use verso_engine::kv::sim::Applied;
 use verso_pagestore::{
-    Change, CommitId, DatabaseId, PageCount, RoaringBitmap, UnixMillis, Version,
+    Change, CommitId, DatabaseId, PageCount, RoaringBitmap, Ticket, UnixMillis, Version,
 };
 
 use crate::history::History;
@@ -17,7 +17,7 @@ use crate::pages::written;
 pub(crate) use life::{Commit, Database, State};
 pub(crate) use names::Names;
 
-use lease::Lease;
+use lease::{Lease, holder_of};
 
 /// All databases that there ever were.
 #[derive(Default)]
@@ -74,7 +74,15 @@ impl Truth {
 
     fn clear(&mut self, transaction: &Applied) -> Result<(), String> {
         for (database, life) in &mut self.databases {
+            life.left.clear();
             for range in &transaction.clears {
+                let key = |ticket: &Ticket| {
+                    key_in_database(*database, &[b"q", &ticket.0.as_bytes()[..]].concat())
+                };
+                let gone = life
+                    .queue
+                    .extract_if(.., |ticket, _| range.contains(&key(ticket)));
+                life.left.extend(gone);
                 if range.contains(&key_in_database(*database, b"i")) {
                     life.enter(transaction.version, State::Removed);
                 }
@@ -113,7 +121,12 @@ impl Truth {
             _ if life.state() == State::Removed => {
                 return Err(format!("{key:?} of {database} was set, which was removed"));
             }
-            b"w" => set_lease(life, version, &Lease::decode(value)?),
+            b"m" => life.set_lease(version, Lease::decode(value)?)?,
+            [b'q', ticket @ ..] => {
+                let ticket = ticket.try_into().map_err(|_| "a ticket is no version")?;
+                let id = holder_of(value).ok_or("a place is of nobody")?;
+                life.queue.insert(Ticket(Version::from_bytes(ticket)), id);
+            }
             [b'p', rest @ ..] => {
                 let writer = writer(life, transaction, database, history)?;
                 let (page, record) = rest.split_first_chunk().ok_or("a short key")?;
@@ -170,19 +183,11 @@ pub(crate) fn change(history: &History, id: CommitId, database: DatabaseId) -> O
     part.change.as_ref()
 }
 
-fn set_lease(life: &mut Database, version: Version, lease: &Lease) {
-    life.leases.entry(lease.epoch).or_insert(version);
-    life.ousted.extend(lease.ousts());
-    if let Some(it) = lease.publication {
-        life.rounds.insert((it.commit, it.round, it.is_given_up));
-    }
-}
-
 /// The leases that a transaction sets.
 fn leases(transaction: &Applied) -> Result<Vec<(DatabaseId, Lease)>, String> {
     let sets = transaction.sets.iter();
     let leases = sets.filter_map(|(key, value)| match in_database(key)? {
-        (database, b"w") => Some(Lease::decode(value).map(|lease| (database, lease))),
+        (database, b"m") => Some(Lease::decode(value).map(|lease| (database, lease))),
         _ => None,
     });
     leases.collect()
@@ -226,13 +231,15 @@ pub(crate) fn key_in_database(database: DatabaseId, rest: &[u8]) -> Vec<u8> {
 }
 
 fn time(record: &[u8]) -> Result<UnixMillis, String> {
-    let time = record.get(1..9).and_then(|time| time.try_into().ok());
-    let time = time.ok_or("a commit record is too short")?;
-    Ok(UnixMillis::new(u64::from_be_bytes(time)))
+    let time = record.get(1..7).ok_or("a commit record is too short")?;
+    let bytes = time.iter().map(|byte| u64::from(*byte));
+    Ok(UnixMillis::new(
+        bytes.fold(0, |time, byte| time << 8 | byte),
+    ))
 }
 
 fn commit_id(record: &[u8]) -> Result<CommitId, String> {
-    let id = record.get(9..25).and_then(|id| id.try_into().ok());
+    let id = record.get(7..23).and_then(|id| id.try_into().ok());
     id.map(CommitId::from_bytes)
         .ok_or_else(|| "a commit record is too short".to_owned())
 }

@@ -1,25 +1,17 @@
-//! Numbers of bytes on the command line.
+//! Numbers of bytes, as people write them.
 
 /// A text is not a number of bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ParseBytesError {
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{text}' is not a number of bytes: give one such as 4096, 512KiB, 256MiB or 1GiB")]
+pub struct ParseBytesError {
     text: String,
 }
 
-impl std::fmt::Display for ParseBytesError {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            formatter,
-            "'{}' is not a number of bytes: give one such as 4096, 512KiB, 256MiB or 1GiB",
-            self.text
-        )
-    }
-}
-
-impl std::error::Error for ParseBytesError {}
-
-/// The value parser of numbers of bytes: whole ones, with or without a unit.
-pub(crate) fn parse(text: &str) -> Result<u64, ParseBytesError> {
+/// Reads a number of bytes: a whole one, with or without one of the units B, KiB, MiB, GiB and TiB.
+///
+/// # Errors
+/// If it is something else, or 2^64 bytes or more.
+pub fn parse_bytes(text: &str) -> Result<u64, ParseBytesError> {
     let error = || ParseBytesError {
         text: text.to_owned(),
     };
@@ -54,10 +46,10 @@ mod tests {
             ("1GiB", 1 << 30),
             ("2TiB", 2 << 40),
         ] {
-            assert_eq!(parse(text), Ok(bytes), "{text}");
+            assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
         }
         for wrong in ["", "MiB", "1MB", "1mib", "-1", "1.5GiB", "99999999TiB"] {
-            assert!(parse(wrong).is_err(), "{wrong}");
+            assert!(parse_bytes(wrong).is_err(), "{wrong}");
         }
     }
 }
