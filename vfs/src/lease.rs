@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use verso_pagestore::{
-    DatabaseId, Lease, LeaseAnswer, LeaseError, LeaseId, LeaseRequest, LeaseView, Place, StoreUrl,
-    Ticket, Version,
+    DatabaseId, DatabaseName, Lease, LeaseAnswer, LeaseError, LeaseId, LeaseRequest, LeaseView,
+    Place, Since, Start, StoreUrl, Ticket, Version,
 };
 
 use crate::cache::StoreKey;
@@ -112,9 +112,24 @@ impl Leases {
     }
 }
 
+/// What a transaction asks for that begins as soon as it holds the lease.
+#[derive(Clone)]
+pub(crate) struct Beginning {
+    pub(crate) name: DatabaseName,
+    pub(crate) since: Option<Since>,
+}
+
+/// The answer to it.
+pub(crate) struct Started {
+    /// As it was asked for.
+    pub(crate) since: Option<Since>,
+    pub(crate) start: Start,
+}
+
 /// A lease that this process holds. Dropping it gives it back.
 pub(crate) struct HeldLease {
     lease: Lease,
+    started: Option<Started>,
     key: Key,
     process: &'static Process,
     client: StoreClient,
@@ -130,6 +145,11 @@ impl HeldLease {
 
     pub(crate) const fn lease(&self) -> Lease {
         self.lease
+    }
+
+    /// What the transaction starts with, if that came with the lease.
+    pub(crate) const fn take_start(&mut self) -> Option<Started> {
+        self.started.take()
     }
 
     /// After a commit, with which the store took the lease back.
@@ -163,6 +183,7 @@ pub(crate) fn acquire(
     client: &StoreClient,
     database: DatabaseId,
     time_to_live: Duration,
+    beginning: Option<Beginning>,
     busy: Busy<'_>,
 ) -> Result<Option<HeldLease>, VfsError> {
     let id = process.leases.new_id()?;
@@ -176,6 +197,7 @@ pub(crate) fn acquire(
             ticket: None,
             stuck: None,
         },
+        beginning,
         bell: Arc::default(),
         granted: None,
         ahead: 0,
@@ -208,13 +230,18 @@ pub(crate) fn acquire(
 fn hold(
     process: &'static Process,
     client: &StoreClient,
-    (lease, standing): (Lease, Standing),
+    Grant {
+        lease,
+        standing,
+        started,
+    }: Grant,
     time_to_live: Duration,
     has_waited: bool,
 ) -> Result<HeldLease, VfsError> {
     let renewal = Renewal::new(Arc::clone(&client.open), lease, time_to_live, standing);
     let held = HeldLease {
         lease,
+        started,
         key: (client.open.key, lease.database),
         process,
         client: client.clone(),
@@ -231,13 +258,21 @@ fn hold(
     Ok(held)
 }
 
+/// A lease that came, with what its transaction starts with.
+struct Grant {
+    lease: Lease,
+    standing: Standing,
+    started: Option<Started>,
+}
+
 /// Somebody who waits for a lease. Dropping it leaves the queue.
 struct Wait {
     process: &'static Process,
     client: StoreClient,
     request: LeaseRequest,
+    beginning: Option<Beginning>,
     bell: Arc<Bell>,
-    granted: Option<(Lease, Standing)>,
+    granted: Option<Grant>,
     /// How many wait before this one, in all processes.
     ahead: usize,
     /// When the last look at the lease began.
@@ -258,21 +293,22 @@ impl Wait {
         let leases = &self.process.leases;
         loop {
             let before = std::mem::replace(&mut self.looked, Instant::now());
-            match self.client.pages().lease(&self.request)? {
+            let (answer, start) = self.request()?;
+            match answer {
                 LeaseAnswer::Granted(lease) => {
-                    self.take(lease, Standing::Confirmed);
+                    self.take(lease, Standing::Confirmed, start);
                     return Ok(());
                 }
                 LeaseAnswer::HandedOver(lease) => {
                     // It has been so since the look before, at most.
                     let time_to_live = self.request.time_to_live;
                     if before.elapsed() < LeaseRequest::time_to_confirm(time_to_live) / 4 {
-                        self.take(lease, Standing::HandedOver);
+                        self.take(lease, Standing::HandedOver, start);
                         return Ok(());
                     }
                     match self.client.pages().renew_lease(&lease) {
                         Ok(()) => {
-                            self.take(lease, Standing::Confirmed);
+                            self.take(lease, Standing::Confirmed, start);
                             return Ok(());
                         }
                         // Somebody took it over: there is another turn to wait for.
@@ -298,10 +334,23 @@ impl Wait {
         }
     }
 
-    fn take(&mut self, lease: Lease, standing: Standing) {
+    fn request(&self) -> Result<(LeaseAnswer, Option<Start>), LeaseError> {
+        let pages = self.client.pages();
+        match &self.beginning {
+            Some(Beginning { name, since }) => pages.lease_and_begin(&self.request, name, *since),
+            None => Ok((pages.lease(&self.request)?, None)),
+        }
+    }
+
+    fn take(&mut self, lease: Lease, standing: Standing, start: Option<Start>) {
         self.leave_local_queue();
         self.request.ticket = None;
-        self.granted = Some((lease, standing));
+        let since = self.beginning.as_ref().and_then(|asked| asked.since);
+        self.granted = Some(Grant {
+            lease,
+            standing,
+            started: start.map(|start| Started { since, start }),
+        });
     }
 
     fn take_place(&mut self, ticket: Ticket) {

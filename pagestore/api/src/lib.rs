@@ -48,7 +48,7 @@ pub use page::{Chain, InvalidPageSize, Page, PageCount, PageNumber, PageSize, Ve
 pub use roaring::RoaringBitmap;
 pub use store::{
     Begun, Bound, Changes, CommitPages, CorruptRecord, PageStore, Recent, RecordPosition, Since,
-    VerifyReport,
+    Start, VerifyReport,
 };
 pub use store_url::{
     DEFAULT_STORE, FoundationDbUrl, NodesUrl, STORE_ENVIRONMENT_VARIABLE, StoreUrl, StoreUrlError,

@@ -56,6 +56,16 @@ pub struct Begun {
     pub changes: Changes,
 }
 
+/// What a transaction under a lease starts with, told together with the lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Start {
+    /// The newest state, which nobody but the holder of the lease changes.
+    pub begun: Begun,
+    /// Pages of it that have changed, if they are few: others have just written them, so this
+    /// transaction is likely to want them. Each belongs to the snapshot, and has its page size.
+    pub pages: Vec<(PageNumber, VersionedPage)>,
+}
+
 /// How old the state may be that a transaction begins on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bound {
@@ -199,6 +209,22 @@ pub trait PageStore: Send + Sync {
     /// # Errors
     /// If the database was removed, or the store fails.
     fn lease(&self, request: &LeaseRequest) -> Result<LeaseAnswer, LeaseError>;
+
+    /// Asks for a lease, and if the client holds it then, for what [`begin`](PageStore::begin)
+    /// would answer under it, in the same request. A store that is not behind a network, or that
+    /// could not begin, tells the lease alone.
+    ///
+    /// # Errors
+    /// As for [`lease`](PageStore::lease).
+    fn lease_and_begin(
+        &self,
+        request: &LeaseRequest,
+        name: &DatabaseName,
+        since: Option<Since>,
+    ) -> Result<(LeaseAnswer, Option<Start>), LeaseError> {
+        let _ = (name, since);
+        Ok((self.lease(request)?, None))
+    }
 
     /// Moves the lease's beat, so that nobody takes it over. To be called several times within
     /// its time to live.

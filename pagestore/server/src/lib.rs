@@ -22,6 +22,7 @@ mod security;
 mod serve;
 mod service;
 mod tls;
+mod turn;
 mod warm;
 mod watch;
 mod work;

@@ -8,8 +8,8 @@ use tonic::{Request, Response, Status, Streaming};
 use verso_pagestore::grpc::proto::page_store_server::PageStore as Service;
 use verso_pagestore::grpc::{pages_from, proto, required};
 use verso_pagestore::{
-    Changes, CommitError, CommitId, CommitPages, CommitRequest, DatabaseId, DatabaseName, Lease,
-    LeaseError, LeaseRequest, Moment, PageNumber, Place, ReadError, Since, Snapshot,
+    Begun, Changes, CommitError, CommitId, CommitPages, CommitRequest, DatabaseId, DatabaseName,
+    Lease, LeaseError, LeaseRequest, Moment, PageNumber, Place, ReadError, Since, Snapshot,
 };
 
 use crate::access::Caller;
@@ -17,7 +17,7 @@ use crate::auth::Right;
 use crate::look::Lookers;
 use crate::read::Pages;
 use crate::work::Work;
-use crate::{Limits, watch};
+use crate::{Limits, turn, watch};
 
 /// More bytes of changes than this are not listed: the client drops what it remembers.
 const MOST_BYTES_OF_CHANGES: usize = 256 << 10;
@@ -48,6 +48,20 @@ pub(crate) fn bounded(changes: Changes, most_bytes: usize) -> Changes {
     changes
 }
 
+/// What a begin is answered with.
+pub(crate) fn listed(begun: Begun) -> Begun {
+    Begun {
+        changes: bounded(begun.changes, MOST_BYTES_OF_CHANGES),
+        ..begun
+    }
+}
+
+/// What a begin asks for.
+fn beginning(message: proto::BeginRequest) -> Result<(DatabaseName, Option<Since>), Status> {
+    let since = message.since.map(TryInto::try_into).transpose()?;
+    Ok((name(message.name)?, since))
+}
+
 /// Refuses a commit, unless the caller may make it, or see what came of its checks. Those of a
 /// transaction that only read tell no more than reading does, so they need no more.
 async fn may_commit(
@@ -72,16 +86,10 @@ impl Service for Transactions {
 
     async fn begin(&self, request: Request<proto::BeginRequest>) -> Answer<proto::BeginReply> {
         let caller = Caller::of(&request)?;
-        let message = request.into_inner();
-        let name = name(message.name)?;
+        let (name, since) = beginning(request.into_inner())?;
         caller.may(Right::Read, &name)?;
-        let since: Option<Since> = message.since.map(TryInto::try_into).transpose()?;
         let begun = self.work.begin(name, since).await?;
-        let begun = verso_pagestore::Begun {
-            changes: bounded(begun.changes, MOST_BYTES_OF_CHANGES),
-            ..begun
-        };
-        Ok(Response::new(begun.into()))
+        Ok(Response::new(listed(begun).into()))
     }
 
     async fn read(&self, request: Request<proto::ReadRequest>) -> Answer<Self::ReadStream> {
@@ -139,11 +147,18 @@ impl Service for Transactions {
 
     async fn lease(&self, request: Request<proto::LeaseRequest>) -> Answer<proto::LeaseReply> {
         let caller = Caller::of(&request)?;
-        let request: LeaseRequest = request.into_inner().try_into()?;
+        let mut message = request.into_inner();
+        let begin = message.begin.take().map(beginning).transpose()?;
+        let request: LeaseRequest = message.try_into()?;
         let database = request.database;
         let missing = LeaseError::Removed { database };
         caller.may_by_id(Right::Write, database, missing).await?;
-        let answer = self.work.ask(move |store| store.lease(&request)).await?;
+        // Who may not see what the name stands for now is told when they begin by themselves.
+        let begin = begin.filter(|(name, _)| caller.may(Right::Read, name).is_ok());
+        let answer = self
+            .work
+            .ask(move |store| turn::take(store, &request, begin))
+            .await?;
         Ok(Response::new(answer.into()))
     }
 

@@ -12,6 +12,7 @@ mod immediate;
 mod queued;
 mod races;
 mod rival;
+mod start;
 mod statements;
 mod unrepeatable;
 

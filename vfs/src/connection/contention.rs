@@ -45,12 +45,15 @@ pub(super) struct Contention {
     /// How often in a row one found the lease held, and had not lost before.
     blocked: u32,
     turn: Turn,
+    /// Whether the last transaction had lost and then stood in the queue. While there is one, whoever
+    /// comes without a lease meets it, so the next statement queues without a look at it.
+    queues_again: bool,
 }
 
 impl Contention {
     /// Whether the next statement is to run under the lease.
     pub(super) const fn needs_lease(&self) -> bool {
-        self.losses >= LOSSES_BEFORE_LEASE || self.blocked >= MOST_BLOCKED
+        self.queues_again || self.losses >= LOSSES_BEFORE_LEASE || self.blocked >= MOST_BLOCKED
     }
 
     /// What the next statement does if it begins while somebody else holds the lease.
@@ -82,13 +85,14 @@ impl Contention {
     }
 
     /// A transaction that wrote has ended, and was not refused. Who has lost to others and then
-    /// waited for its turn would lose again, so it queues as long as it meets others who do.
+    /// waited for its turn would lose again, so it takes turns until it gets one at once.
     pub(super) fn end(&mut self) {
         let turn = std::mem::take(&mut self.turn);
         self.losses = match turn {
             Turn::Waited => self.losses.min(LOSSES_BEFORE_LEASE - 1),
             Turn::AtOnce | Turn::None => 0,
         };
+        self.queues_again = self.losses > 0;
         self.blocked = 0;
     }
 }
@@ -124,25 +128,24 @@ mod tests {
     }
 
     #[test]
-    fn whoever_lost_and_waited_queues_while_others_do() {
+    fn whoever_lost_and_waited_takes_turns_until_it_gets_one_at_once() {
         let mut contention = Contention::default();
         contention.lose(&VfsError::Overtaken);
         contention.lose(&VfsError::Overtaken);
         for _ in 0..5 {
             contention.begin(Turn::Waited);
             contention.end();
-            assert!(!contention.needs_lease());
-            assert_eq!(contention.when_leased(), WhenLeased::Queue);
+            assert!(contention.needs_lease());
         }
-        contention.lose(&VfsError::Leased);
-        assert!(contention.needs_lease());
         for turn in [Turn::AtOnce, Turn::None] {
             let mut contention = Contention {
                 losses: 1,
+                queues_again: true,
                 ..Contention::default()
             };
             contention.begin(turn);
             contention.end();
+            assert!(!contention.needs_lease(), "{turn:?}");
             assert_eq!(contention.when_leased(), WhenLeased::Run, "{turn:?}");
         }
     }

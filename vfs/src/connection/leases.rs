@@ -7,9 +7,9 @@ use verso_pagestore::{DatabaseId, Lease, LeaseError};
 
 use super::contention::Turn;
 use super::{Connection, SharedDatabase};
-use crate::database::{Begin, Database};
+use crate::database::Database;
 use crate::error::VfsError;
-use crate::lease::{Busy, HeldLease};
+use crate::lease::{Busy, HeldLease, Started};
 use crate::statement::{Activity, Scope};
 
 /// How often the name of a database may move while its lease is taken.
@@ -35,6 +35,13 @@ impl Connection {
         }
     }
 
+    /// What came with the lease.
+    fn take_start(&self, id: DatabaseId) -> Option<Started> {
+        let mut leases = self.leases.lock();
+        let held = leases.iter_mut().find(|held| held.lease().database == id);
+        held.and_then(HeldLease::take_start)
+    }
+
     /// Whether the transaction is under leases, so that this database must be too.
     pub(super) fn is_leased(&self, database: &SharedDatabase, scope: Scope) -> bool {
         if self.leases.lock().is_empty() {
@@ -45,18 +52,19 @@ impl Connection {
         scope == Scope::Transaction || other().is_some()
     }
 
-    /// Takes the lease, unless the transaction holds it: a database may be attached twice.
-    /// False if the database was removed.
+    /// Takes the lease, unless the transaction holds it: a database may be attached twice. Whoever
+    /// `begins` takes a snapshot next. False if the database was removed.
     fn take(
         &self,
         id: DatabaseId,
         database: &SharedDatabase,
+        begins: bool,
         busy: Busy<'_>,
     ) -> Result<bool, VfsError> {
         if self.holds(id) {
             return Ok(true);
         }
-        let acquired = database.lock().acquire(id, busy);
+        let acquired = database.lock().acquire(id, begins, busy);
         match acquired {
             Ok(lease) => {
                 self.leases.lock().push(lease);
@@ -81,10 +89,11 @@ impl Connection {
         }
         for _ in 0..MOST_MOVES {
             let id = database.lock().newest_id()?;
-            let is_held = self.take(id, database, busy)?;
+            let is_held = self.take(id, database, true, busy)?;
+            let started = self.take_start(id);
             self.contention.lock().begin(self.turn(id));
             let mut locked = database.lock();
-            locked.lock_shared(Begin::Newest, scope)?;
+            locked.lock_leased(started, scope)?;
             if is_held && locked.snapshot_id() == Some(id) {
                 return Ok(());
             }
@@ -109,7 +118,7 @@ impl Connection {
         idle.sort_by_key(|(id, _)| *id);
         // One that was removed meanwhile is found out at its begin.
         idle.iter()
-            .try_for_each(|(id, database)| self.take(*id, database, busy).map(|_| ()))
+            .try_for_each(|(id, database)| self.take(*id, database, false, busy).map(|_| ()))
     }
 
     /// Takes the leases in the middle of a transaction. Fails if the database that it is about
@@ -144,7 +153,7 @@ impl Connection {
         let taken = databases
             .iter()
             .try_for_each(|(id, database)| {
-                let is_held = self.take(*id, database, busy)?;
+                let is_held = self.take(*id, database, false, busy)?;
                 is_held.then_some(()).ok_or_else(|| replaced(database))
             })
             .and_then(|()| check(&databases, busy));

@@ -4,27 +4,53 @@ use std::time::Instant;
 
 use verso_pagestore::{DatabaseId, LeaseStanding};
 
-use super::{Database, Known, Staged, State};
+use super::{Begin, Database, Known, Staged, State};
 use crate::error::VfsError;
-use crate::lease::{self, Busy, HeldLease};
+use crate::lease::{self, Beginning, Busy, HeldLease, Started};
 use crate::open::Follow;
+use crate::statement::Scope;
 
 impl Database {
-    /// Takes the lease of a database that the name stands for, or has stood for.
+    /// Takes the lease of a database that the name stands for, or has stood for. With it may come
+    /// what a transaction starts with that `begins` at once.
     pub(crate) fn acquire(
         &self,
         database: DatabaseId,
+        begins: bool,
         busy: Busy<'_>,
     ) -> Result<HeldLease, VfsError> {
         let (client, began) = (self.store.share()?, Instant::now());
         let process = self.store.current_process();
-        let lease = lease::acquire(process, &client, database, self.lease_time_to_live, busy)?;
+        let beginning = begins.then(|| Beginning {
+            name: self.name.clone(),
+            since: self.since,
+        });
+        let time_to_live = self.lease_time_to_live;
+        let lease = lease::acquire(process, &client, database, time_to_live, beginning, busy)?;
         if lease.as_ref().is_none_or(HeldLease::has_waited) {
             client.stats.waited(began.elapsed());
         }
         lease.ok_or_else(|| VfsError::Waited {
             database: self.name.clone(),
         })
+    }
+
+    /// `xLock(SHARED)` under the lease: on the state that came with it, if one did.
+    pub(crate) fn lock_leased(
+        &mut self,
+        started: Option<Started>,
+        scope: Scope,
+    ) -> Result<(), VfsError> {
+        // The changes that it tells are those since then.
+        let fits = |started: &Started| self.store.is_current() && started.since == self.since;
+        match started.filter(fits) {
+            Some(Started { start, .. }) => {
+                let snapshot = self.start_on(start)?;
+                self.read_on(snapshot, scope);
+                Ok(())
+            }
+            None => self.lock_shared(Begin::Newest, scope),
+        }
     }
 
     /// The database that the name stood for when that was last looked up.

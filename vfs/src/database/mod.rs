@@ -190,14 +190,19 @@ impl Database {
     /// `xLock(SHARED)`: takes a snapshot.
     pub(crate) fn lock_shared(&mut self, begin: Begin, scope: Scope) -> Result<(), VfsError> {
         if matches!(self.state, State::Idle) {
-            self.scope = scope;
-            self.state = State::Reading(match begin {
+            let snapshot = match begin {
                 Begin::Newest => self.snapshot()?,
                 Begin::Fresh => self.fresh_snapshot()?,
                 Begin::At(moment) => self.snapshot_of(moment)?,
-            });
+            };
+            self.read_on(snapshot, scope);
         }
         Ok(())
+    }
+
+    fn read_on(&mut self, snapshot: Snapshot, scope: Scope) {
+        self.scope = scope;
+        self.state = State::Reading(snapshot);
     }
 
     /// `xLock(RESERVED)` and above: begins to write.

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use verso_pagestore::{
-    Begun, Bound, Changes, CommitPages, Moment, MomentError, RoaringBitmap, Since, Snapshot,
+    Begun, Bound, Changes, CommitPages, Moment, MomentError, RoaringBitmap, Since, Snapshot, Start,
 };
 
 use super::{Database, Known};
@@ -124,6 +124,20 @@ impl Database {
         }
         let begun = self.store.pages()?.begin(&self.name, self.since)?;
         self.take(&begun)
+    }
+
+    /// The newest snapshot, with pages of it, as they came with the lease.
+    pub(super) fn start_on(&mut self, start: Start) -> Result<Snapshot, VfsError> {
+        let snapshot = self.take(&start.begun)?;
+        let database = self.cached(&snapshot)?;
+        let (numbers, pages): (Vec<_>, Vec<_>) = start.pages.into_iter().unzip();
+        self.store.stats().pages_read.add(pages.len() as u64);
+        self.disk.put(&self.store, &snapshot, &numbers, &pages);
+        let cache = self.store.cache();
+        for (number, page) in numbers.into_iter().zip(pages) {
+            cache.put(database, number, page, snapshot.version);
+        }
+        Ok(snapshot)
     }
 
     /// Learns from the answer to a begin.

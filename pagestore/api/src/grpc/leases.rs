@@ -1,14 +1,14 @@
-//! Conversions of writer leases.
+//! Conversions of writer leases, and of what a transaction starts with under one.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::convert::required;
+use super::convert::{page_number, required};
 use super::{InvalidMessage, proto};
 use crate::{
-    DatabaseId, Lease, LeaseAnswer, LeaseId, LeaseRequest, LeaseStanding, LeaseView, Place, Ticket,
-    Version,
+    Begun, DatabaseId, Lease, LeaseAnswer, LeaseId, LeaseRequest, LeaseStanding, LeaseView, Page,
+    PageNumber, PageSize, Place, Start, Ticket, Version, VersionedPage,
 };
 
 impl TryFrom<&Bytes> for LeaseId {
@@ -180,16 +180,17 @@ impl From<LeaseRequest> for proto::LeaseRequest {
             time_to_live_ms: milliseconds(request.time_to_live),
             ticket: request.ticket.map(Into::into).unwrap_or_default(),
             stuck: request.stuck.map(Into::into),
+            begin: None,
         }
     }
 }
 
-impl TryFrom<proto::LeaseReply> for LeaseAnswer {
+impl TryFrom<proto::lease_reply::Answer> for LeaseAnswer {
     type Error = InvalidMessage;
 
-    fn try_from(message: proto::LeaseReply) -> Result<Self, InvalidMessage> {
+    fn try_from(answer: proto::lease_reply::Answer) -> Result<Self, InvalidMessage> {
         use proto::lease_reply::Answer;
-        Ok(match required("lease answer", message.answer)? {
+        Ok(match answer {
             Answer::Granted(lease) => Self::Granted(lease.try_into()?),
             Answer::HandedOver(lease) => Self::HandedOver(lease.try_into()?),
             Answer::Waiting(waiting) => Self::Waiting {
@@ -201,24 +202,81 @@ impl TryFrom<proto::LeaseReply> for LeaseAnswer {
     }
 }
 
-impl From<LeaseAnswer> for proto::LeaseReply {
+impl From<LeaseAnswer> for proto::lease_reply::Answer {
     fn from(answer: LeaseAnswer) -> Self {
-        use proto::lease_reply::{Answer, Waiting};
-        let answer = match answer {
-            LeaseAnswer::Granted(lease) => Answer::Granted(lease.into()),
-            LeaseAnswer::HandedOver(lease) => Answer::HandedOver(lease.into()),
+        use proto::lease_reply::Waiting;
+        match answer {
+            LeaseAnswer::Granted(lease) => Self::Granted(lease.into()),
+            LeaseAnswer::HandedOver(lease) => Self::HandedOver(lease.into()),
             LeaseAnswer::Waiting {
                 ticket,
                 ahead,
                 view,
-            } => Answer::Waiting(Waiting {
+            } => Self::Waiting(Waiting {
                 ticket: ticket.into(),
                 ahead: u32::try_from(ahead).unwrap_or(u32::MAX),
                 view: Some(view.into()),
             }),
+        }
+    }
+}
+
+/// What a node answers to a request for a lease.
+///
+/// # Errors
+/// If the answer is not valid.
+pub(super) fn answer_from(
+    message: proto::LeaseReply,
+) -> Result<(LeaseAnswer, Option<Start>), InvalidMessage> {
+    let answer = required("lease answer", message.answer)?.try_into()?;
+    let start = message.start.map(TryInto::try_into).transpose()?;
+    Ok((answer, start))
+}
+
+impl From<(LeaseAnswer, Option<Start>)> for proto::LeaseReply {
+    fn from((answer, start): (LeaseAnswer, Option<Start>)) -> Self {
+        Self {
+            answer: Some(answer.into()),
+            start: start.map(Into::into),
+        }
+    }
+}
+
+impl TryFrom<proto::Start> for Start {
+    type Error = InvalidMessage;
+
+    fn try_from(message: proto::Start) -> Result<Self, InvalidMessage> {
+        let begun: Begun = required("begun", message.begun)?.try_into()?;
+        let snapshot = begun.snapshot;
+        let size = snapshot.page_size.map(PageSize::length);
+        let page = |message: proto::StartPage| {
+            let number = page_number(message.number)?;
+            let mut page = VersionedPage::try_from(required("page", message.page)?)?;
+            if !snapshot.page_count.contains(number) || Some(page.page.len()) != size {
+                return Err(InvalidMessage::new("page", "is not one of the snapshot"));
+            }
+            // Not a part of the message, which would stay in memory with it.
+            page.page = Page::copy_from_slice(&page.page);
+            Ok((number, page))
+        };
+        let pages = message
+            .pages
+            .into_iter()
+            .map(page)
+            .collect::<Result<_, _>>()?;
+        Ok(Self { begun, pages })
+    }
+}
+
+impl From<Start> for proto::Start {
+    fn from(start: Start) -> Self {
+        let page = |(number, page): (PageNumber, VersionedPage)| proto::StartPage {
+            number: number.get(),
+            page: Some(page.into()),
         };
         Self {
-            answer: Some(answer),
+            begun: Some(start.begun.into()),
+            pages: start.pages.into_iter().map(page).collect(),
         }
     }
 }

@@ -12,7 +12,7 @@ use verso_pagestore::{
     CommitRequest, CopyBegun, DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, Lease,
     LeaseAnswer, LeaseError, LeaseRequest, LoadError, Moment, MomentError, Origin, PageCount,
     PageDelta, PageNumber, PageSize, PageStore, PageWrite, Place, ReadError, Recent,
-    RecordPosition, Since, Snapshot, StoreError, VerifyReport, Version, VersionedPage,
+    RecordPosition, Since, Snapshot, Start, StoreError, VerifyReport, Version, VersionedPage,
 };
 
 use super::outcomes::{
@@ -94,10 +94,20 @@ fn count_deltas(deltas: &[PageDelta]) {
     counter!(BYTES_WRITTEN).increment(bytes as u64);
 }
 
-fn count_read(pages: &[VersionedPage]) {
-    let bytes: usize = pages.iter().map(|read| read.page.len()).sum();
-    counter!(PAGES_READ).increment(pages.len() as u64);
-    counter!(BYTES_READ).increment(bytes as u64);
+fn count_read<'a>(pages: impl IntoIterator<Item = &'a VersionedPage>) {
+    let bytes = pages.into_iter().map(|read| read.page.len() as u64);
+    let (count, bytes) = bytes.fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
+    counter!(PAGES_READ).increment(count);
+    counter!(BYTES_READ).increment(bytes);
+}
+
+fn count_lease(answer: LeaseAnswer) {
+    let label = match answer {
+        LeaseAnswer::Granted(_) => "granted",
+        LeaseAnswer::HandedOver(_) => "handed_over",
+        LeaseAnswer::Waiting { .. } => "waiting",
+    };
+    counter!(LEASE_ANSWERS, "answer" => label).increment(1);
 }
 
 /// The store of a node, counted.
@@ -154,13 +164,23 @@ impl PageStore for Metered {
 
     fn lease(&self, request: &LeaseRequest) -> Result<LeaseAnswer, LeaseError> {
         let answer = timed("lease", || self.0.lease(request))?;
-        let label = match answer {
-            LeaseAnswer::Granted(_) => "granted",
-            LeaseAnswer::HandedOver(_) => "handed_over",
-            LeaseAnswer::Waiting { .. } => "waiting",
-        };
-        counter!(LEASE_ANSWERS, "answer" => label).increment(1);
+        count_lease(answer);
         Ok(answer)
+    }
+
+    fn lease_and_begin(
+        &self,
+        request: &LeaseRequest,
+        name: &DatabaseName,
+        since: Option<Since>,
+    ) -> Result<(LeaseAnswer, Option<Start>), LeaseError> {
+        let ask = || self.0.lease_and_begin(request, name, since);
+        let (answer, start) = timed("lease_and_begin", ask)?;
+        count_lease(answer);
+        if let Some(Start { pages, .. }) = &start {
+            count_read(pages.iter().map(|(_, page)| page));
+        }
+        Ok((answer, start))
     }
 
     fn renew_lease(&self, lease: &Lease) -> Result<(), LeaseError> {

@@ -162,6 +162,7 @@ pub(crate) async fn writes(asker: &mut Asker, token: &str, database: u64) -> Vec
                 time_to_live_ms: 1000,
                 ticket: Vec::new().into(),
                 stuck: None,
+                begin: None,
             }
         ),
         told!(asker, store.renew_lease, token, held(database)),

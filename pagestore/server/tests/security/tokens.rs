@@ -161,6 +161,38 @@ async fn a_name_outside_the_patterns_looks_missing() {
     assert_eq!(refusals[0], refusals[1]);
 }
 
+/// A lease that comes with a begin says no more than the begin would.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_turn_starts_with_is_told_to_who_may_read_it() {
+    let mut setup = setup("t/a").await;
+    let asker = &mut setup.asker;
+    let create = proto::CreateRequest {
+        name: "x/a".into(),
+        database: 9,
+    };
+    assert!(told!(asker, admin.create, "everything", create).1.is_ok());
+    for (name, expected) in [("t/a", Some(ID)), ("x/a", None), ("t/none", None)] {
+        let request = proto::LeaseRequest {
+            database: ID,
+            id: vec![4; 16].into(),
+            time_to_live_ms: 1000,
+            ticket: Vec::new().into(),
+            stuck: None,
+            begin: Some(proto::BeginRequest {
+                name: name.into(),
+                since: None,
+            }),
+        };
+        let reply = asker.store.lease(with("writes", request)).await.unwrap();
+        let proto::LeaseReply { answer, start } = reply.into_inner();
+        let granted = matches!(answer, Some(proto::lease_reply::Answer::Granted(_)));
+        assert!(granted, "{name}: {answer:?}");
+        let begun = start.and_then(|start| start.begun);
+        let seen = begun.and_then(|begun| begun.snapshot);
+        assert_eq!(seen.map(|seen| seen.database), expected, "{name}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rename_makes_a_database_visible_and_invisible() {
     let mut setup = setup("x/a").await;

@@ -11,13 +11,13 @@ use super::{Client, MOST_BYTES_OF_REPLY, MOST_PAGES};
 use crate::grpc::convert::required;
 use crate::grpc::proto::admin_client::AdminClient;
 use crate::grpc::proto::page_store_client::PageStoreClient;
-use crate::grpc::{InvalidMessage, convert, proto};
+use crate::grpc::{InvalidMessage, convert, leases, proto};
 use crate::{
     BeginError, Begun, Bound, CatalogueError, CommitError, CommitId, CommitOutcome, CommitRecord,
     CommitRequest, CopyBegun, DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, Lease,
     LeaseAnswer, LeaseError, LeaseRequest, LoadError, Moment, MomentError, Origin, Page, PageCount,
     PageNumber, PageSize, PageStore, PageWrite, Place, ReadError, Recent, RecordPosition, Since,
-    Snapshot, StoreError, VerifyReport, Version, VersionedPage,
+    Snapshot, Start, StoreError, VerifyReport, Version, VersionedPage,
 };
 
 pub(super) fn transactions(channel: Channel) -> PageStoreClient<Channel> {
@@ -30,6 +30,13 @@ fn admin(channel: Channel) -> AdminClient<Channel> {
 
 fn messages(writes: &[PageWrite]) -> Vec<proto::PageWrite> {
     writes.iter().cloned().map(Into::into).collect()
+}
+
+fn begin_message(name: &DatabaseName, since: Option<Since>) -> proto::BeginRequest {
+    proto::BeginRequest {
+        name: name.to_string(),
+        since: since.map(Into::into),
+    }
 }
 
 /// The pages of a read, once all of them have come.
@@ -93,14 +100,21 @@ impl Client {
         }
         Ok(read)
     }
+
+    fn ask_for_lease(
+        &self,
+        message: proto::LeaseRequest,
+    ) -> Result<(LeaseAnswer, Option<Start>), LeaseError> {
+        let key = message.database;
+        let ask = |channel, request| async move { transactions(channel).lease(request).await };
+        let reply = self.ask::<_, _, LeaseError, _, _>(key, Repeat::Safe, message, ask)?;
+        Ok(self.valid(leases::answer_from(reply))?)
+    }
 }
 
 impl PageStore for Client {
     fn begin(&self, name: &DatabaseName, since: Option<Since>) -> Result<Begun, BeginError> {
-        let message = proto::BeginRequest {
-            name: name.to_string(),
-            since: since.map(Into::into),
-        };
+        let message = begin_message(name, since);
         let ask = |channel, request| async move { transactions(channel).begin(request).await };
         let reply =
             self.ask::<_, _, BeginError, _, _>(self.key(name), Repeat::Safe, message, ask)?;
@@ -185,11 +199,24 @@ impl PageStore for Client {
     }
 
     fn lease(&self, request: &LeaseRequest) -> Result<LeaseAnswer, LeaseError> {
-        let message = proto::LeaseRequest::from(*request);
-        let key = request.database.get();
-        let ask = |channel, request| async move { transactions(channel).lease(request).await };
-        let reply = self.ask::<_, _, LeaseError, _, _>(key, Repeat::Safe, message, ask)?;
-        Ok(self.valid(reply.try_into())?)
+        let (answer, _) = self.ask_for_lease(proto::LeaseRequest::from(*request))?;
+        Ok(answer)
+    }
+
+    fn lease_and_begin(
+        &self,
+        request: &LeaseRequest,
+        name: &DatabaseName,
+        since: Option<Since>,
+    ) -> Result<(LeaseAnswer, Option<Start>), LeaseError> {
+        let (answer, start) = self.ask_for_lease(proto::LeaseRequest {
+            begin: Some(begin_message(name, since)),
+            ..proto::LeaseRequest::from(*request)
+        })?;
+        if let Some(start) = &start {
+            self.remember(name, start.begun.snapshot.database);
+        }
+        Ok((answer, start))
     }
 
     fn renew_lease(&self, lease: &Lease) -> Result<(), LeaseError> {
