@@ -113,7 +113,6 @@ impl Leases {
 }
 
 /// What a transaction asks for that begins as soon as it holds the lease.
-#[derive(Clone)]
 pub(crate) struct Beginning {
     pub(crate) name: DatabaseName,
     pub(crate) since: Option<Since>,

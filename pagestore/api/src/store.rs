@@ -61,8 +61,8 @@ pub struct Begun {
 pub struct Start {
     /// The newest state, which nobody but the holder of the lease changes.
     pub begun: Begun,
-    /// Pages of it that have changed, if they are few: others have just written them, so this
-    /// transaction is likely to want them. Each belongs to the snapshot, and has its page size.
+    /// Pages of it that the last commits have written, if they are few: whoever had to wait for the
+    /// lease is likely to want them. Each belongs to the snapshot, and has its page size.
     pub pages: Vec<(PageNumber, VersionedPage)>,
 }
 

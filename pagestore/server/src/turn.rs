@@ -29,29 +29,64 @@ pub(crate) fn take(
 /// `None` if that fails. The client holds the lease, and learns why when it begins by itself.
 fn start(store: &dyn PageStore, name: &DatabaseName, since: Option<Since>) -> Option<Start> {
     let begun = listed(store.begin(name, since).ok()?);
-    let numbers = few_changed(&begun.changes);
-    let wanted = numbers.filter_map(PageNumber::new);
-    let wanted = wanted.filter(|page| begun.snapshot.page_count.contains(*page));
+    let snapshot = begun.snapshot;
+    let wanted = last_changed(&begun.changes).into_iter();
+    let wanted = wanted.filter_map(PageNumber::new);
+    let wanted = wanted.filter(|page| snapshot.page_count.contains(*page));
     let wanted: Vec<_> = wanted.collect();
     // Without them the client asks for those that it wants.
     let read = match wanted.as_slice() {
         [] => Vec::new(),
-        wanted => store.read(&begun.snapshot, wanted).unwrap_or_default(),
+        wanted => store.read(&snapshot, wanted).unwrap_or_default(),
     };
     let pages = wanted.into_iter().zip(read).collect();
     Some(Start { begun, pages })
 }
 
-/// The pages that have changed, if they are few.
-fn few_changed(changes: &Changes) -> impl Iterator<Item = u32> + use<> {
-    let mut changed = RoaringBitmap::new();
-    if let Changes::Commits(commits) = changes {
-        for commit in commits {
-            changed |= &commit.pages;
+/// The pages of the last commits, as long as they are few.
+fn last_changed(changes: &Changes) -> RoaringBitmap {
+    let mut pages = RoaringBitmap::new();
+    let Changes::Commits(commits) = changes else {
+        return pages;
+    };
+    for commit in commits.iter().rev() {
+        let more = &pages | &commit.pages;
+        if more.len() > MOST_PAGES {
+            break;
+        }
+        pages = more;
+    }
+    pages
+}
+
+#[cfg(test)]
+mod tests {
+    use verso_pagestore::{CommitId, CommitPages, Version};
+
+    use super::*;
+
+    fn last(commits: &[&[u32]]) -> Vec<u32> {
+        let commits = commits.iter().map(|pages| CommitPages {
+            version: Version::MIN,
+            commit: CommitId::from_bytes([1; 16]),
+            pages: pages.iter().copied().collect(),
+        });
+        let changes = Changes::Commits(commits.collect());
+        last_changed(&changes).into_iter().collect()
+    }
+
+    #[test]
+    fn pages_of_the_last_commits_come_along_as_long_as_they_are_few() {
+        let eight: [u32; 8] = [1, 2, 3, 4, 5, 6, 7, 8];
+        let nine: [u32; 9] = [1, 2, 3, 4, 5, 6, 7, 8, 9];
+        assert_eq!(last(&[]), []);
+        assert_eq!(last(&[&eight]), eight);
+        assert_eq!(last(&[&nine]), []);
+        assert_eq!(last(&[&nine, &[10], &[11, 10]]), [10, 11]);
+        assert_eq!(last(&[&[9], &eight, &[3]]), eight);
+        assert_eq!(last(&[&[7], &nine]), []);
+        for changes in [Changes::Unknown, Changes::Diverged] {
+            assert!(last_changed(&changes).is_empty());
         }
     }
-    if changed.len() > MOST_PAGES {
-        changed.clear();
-    }
-    changed.into_iter()
 }

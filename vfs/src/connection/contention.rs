@@ -44,6 +44,7 @@ pub(super) struct Contention {
     losses: u32,
     /// How often in a row one found the lease held, and had not lost before.
     blocked: u32,
+    /// Of the last transaction.
     turn: Turn,
     /// Whether the last transaction had lost and then stood in the queue. While there is one, whoever
     /// comes without a lease meets it, so the next statement queues without a look at it.
@@ -66,8 +67,10 @@ impl Contention {
     }
 
     /// A transaction begins.
-    pub(super) const fn begin(&mut self, turn: Turn) {
+    pub(super) fn begin(&mut self, turn: Turn) {
         self.turn = turn;
+        // Nobody else takes turns. It may never end as one that wrote.
+        self.queues_again &= turn != Turn::AtOnce;
     }
 
     /// A statement lost. Says whether SQLite may run it again.
@@ -84,11 +87,10 @@ impl Contention {
         self.losses + self.blocked < MOST_ATTEMPTS
     }
 
-    /// A transaction that wrote has ended, and was not refused. Who has lost to others and then
+    /// A transaction that wrote has ended, and was not refused; told for each of its databases. Who has lost to others and then
     /// waited for its turn would lose again, so it takes turns until it gets one at once.
     pub(super) fn end(&mut self) {
-        let turn = std::mem::take(&mut self.turn);
-        self.losses = match turn {
+        self.losses = match self.turn {
             Turn::Waited => self.losses.min(LOSSES_BEFORE_LEASE - 1),
             Turn::AtOnce | Turn::None => 0,
         };
@@ -137,6 +139,8 @@ mod tests {
             contention.end();
             assert!(contention.needs_lease());
         }
+        contention.begin(Turn::AtOnce);
+        assert!(!contention.needs_lease());
         for turn in [Turn::AtOnce, Turn::None] {
             let mut contention = Contention {
                 losses: 1,

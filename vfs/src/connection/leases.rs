@@ -25,13 +25,15 @@ impl Connection {
         self.leases().iter().any(|lease| lease.database == id)
     }
 
-    /// How the transaction came to a lease.
-    fn turn(&self, id: DatabaseId) -> Turn {
+    /// How the transaction came to its leases.
+    fn turn(&self) -> Turn {
         let leases = self.leases.lock();
-        match leases.iter().find(|held| held.lease().database == id) {
-            Some(held) if held.has_waited() => Turn::Waited,
-            Some(_) => Turn::AtOnce,
-            None => Turn::None,
+        if leases.iter().any(HeldLease::has_waited) {
+            Turn::Waited
+        } else if leases.is_empty() {
+            Turn::None
+        } else {
+            Turn::AtOnce
         }
     }
 
@@ -91,7 +93,7 @@ impl Connection {
             let id = database.lock().newest_id()?;
             let is_held = self.take(id, database, true, busy)?;
             let started = self.take_start(id);
-            self.contention.lock().begin(self.turn(id));
+            self.contention.lock().begin(self.turn());
             let mut locked = database.lock();
             locked.lock_leased(started, scope)?;
             if is_held && locked.snapshot_id() == Some(id) {

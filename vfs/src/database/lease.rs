@@ -42,7 +42,11 @@ impl Database {
         scope: Scope,
     ) -> Result<(), VfsError> {
         // The changes that it tells are those since then.
-        let fits = |started: &Started| self.store.is_current() && started.since == self.since;
+        let fits = |started: &Started| {
+            matches!(self.state, State::Idle)
+                && self.store.is_current()
+                && started.since == self.since
+        };
         match started.filter(fits) {
             Some(Started { start, .. }) => {
                 let snapshot = self.start_on(start)?;

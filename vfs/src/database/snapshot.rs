@@ -130,11 +130,9 @@ impl Database {
     pub(super) fn start_on(&mut self, start: Start) -> Result<Snapshot, VfsError> {
         let snapshot = self.take(&start.begun)?;
         let database = self.cached(&snapshot)?;
-        let (numbers, pages): (Vec<_>, Vec<_>) = start.pages.into_iter().unzip();
-        self.store.stats().pages_read.add(pages.len() as u64);
-        self.disk.put(&self.store, &snapshot, &numbers, &pages);
+        self.store.stats().pages_read.add(start.pages.len() as u64);
         let cache = self.store.cache();
-        for (number, page) in numbers.into_iter().zip(pages) {
+        for (number, page) in start.pages {
             cache.put(database, number, page, snapshot.version);
         }
         Ok(snapshot)

@@ -259,6 +259,14 @@ impl TryFrom<proto::VersionedPage> for VersionedPage {
     }
 }
 
+/// A page of an answer, copied out of the message that it came in: that is as long as many pages, and
+/// would stay in memory with any of them that is kept.
+pub(super) fn on_its_own(message: proto::VersionedPage) -> Result<VersionedPage, InvalidMessage> {
+    let mut read = VersionedPage::try_from(message)?;
+    read.page = Page::copy_from_slice(&read.page);
+    Ok(read)
+}
+
 impl From<VersionedPage> for proto::VersionedPage {
     fn from(page: VersionedPage) -> Self {
         Self {

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::convert::{page_number, required};
+use super::convert::{on_its_own, page_number, required};
 use super::{InvalidMessage, proto};
 use crate::{
-    Begun, DatabaseId, Lease, LeaseAnswer, LeaseId, LeaseRequest, LeaseStanding, LeaseView, Page,
+    Begun, DatabaseId, Lease, LeaseAnswer, LeaseId, LeaseRequest, LeaseStanding, LeaseView,
     PageNumber, PageSize, Place, Start, Ticket, Version, VersionedPage,
 };
 
@@ -221,7 +221,8 @@ impl From<LeaseAnswer> for proto::lease_reply::Answer {
     }
 }
 
-/// What a node answers to a request for a lease.
+/// What a node answers to a request for a lease. The lease is held whatever came with it, so that a
+/// start which is not valid is left out.
 ///
 /// # Errors
 /// If the answer is not valid.
@@ -229,7 +230,12 @@ pub(super) fn answer_from(
     message: proto::LeaseReply,
 ) -> Result<(LeaseAnswer, Option<Start>), InvalidMessage> {
     let answer = required("lease answer", message.answer)?.try_into()?;
-    let start = message.start.map(TryInto::try_into).transpose()?;
+    let start = message.start.and_then(|start| {
+        let start = Start::try_from(start);
+        start
+            .inspect_err(|error| tracing::debug!(%error, "what came with a writer lease"))
+            .ok()
+    });
     Ok((answer, start))
 }
 
@@ -251,12 +257,10 @@ impl TryFrom<proto::Start> for Start {
         let size = snapshot.page_size.map(PageSize::length);
         let page = |message: proto::StartPage| {
             let number = page_number(message.number)?;
-            let mut page = VersionedPage::try_from(required("page", message.page)?)?;
+            let page = on_its_own(required("page", message.page)?)?;
             if !snapshot.page_count.contains(number) || Some(page.page.len()) != size {
                 return Err(InvalidMessage::new("page", "is not one of the snapshot"));
             }
-            // Not a part of the message, which would stay in memory with it.
-            page.page = Page::copy_from_slice(&page.page);
             Ok((number, page))
         };
         let pages = message

@@ -15,7 +15,7 @@ use crate::grpc::{InvalidMessage, convert, leases, proto};
 use crate::{
     BeginError, Begun, Bound, CatalogueError, CommitError, CommitId, CommitOutcome, CommitRecord,
     CommitRequest, CopyBegun, DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, Lease,
-    LeaseAnswer, LeaseError, LeaseRequest, LoadError, Moment, MomentError, Origin, Page, PageCount,
+    LeaseAnswer, LeaseError, LeaseRequest, LoadError, Moment, MomentError, Origin, PageCount,
     PageNumber, PageSize, PageStore, PageWrite, Place, ReadError, Recent, RecordPosition, Since,
     Snapshot, Start, StoreError, VerifyReport, Version, VersionedPage,
 };
@@ -53,14 +53,6 @@ async fn collect(
     Ok(Response::new(pages))
 }
 
-/// A page of an answer, copied out of the message that it came in: that is as long as many pages, and
-/// would stay in memory with any of them that is kept.
-fn on_its_own(message: proto::VersionedPage) -> Result<VersionedPage, InvalidMessage> {
-    let mut read = VersionedPage::try_from(message)?;
-    read.page = Page::copy_from_slice(&read.page);
-    Ok(read)
-}
-
 impl Client {
     /// At most `limit` items of a list that a node answers in parts: `next` asks for those
     /// behind an item, and says whether there may be more.
@@ -91,7 +83,8 @@ impl Client {
         };
         let key = snapshot.database.get();
         let read = self.ask::<_, _, ReadError, _, _>(key, Repeat::Safe, message, collect)?;
-        let read: Result<Vec<VersionedPage>, _> = read.into_iter().map(on_its_own).collect();
+        let read: Result<Vec<VersionedPage>, _> =
+            read.into_iter().map(convert::on_its_own).collect();
         let read = self.valid(read)?;
         let size = snapshot.page_size.map(PageSize::length);
         if read.len() != pages.len() || read.iter().any(|read| Some(read.page.len()) != size) {
