@@ -62,7 +62,7 @@ fn many_changed_pages_are_asked_for_when_they_are_wanted() {
 
 #[test]
 fn another_database_of_the_name_is_found_out() {
-    let (store, elsewhere) = counter();
+    let (store, _) = counter();
     let node = Node::start(&store.path());
     let db = through(&node);
     execute(&db, TURN).expect("SQL");
