@@ -140,6 +140,29 @@ fn a_large_value_takes_few_requests() {
     assert_few(&store, "SELECT instr(b, x'01') FROM blobs WHERE id = 1", 0);
 }
 
+/// A connection that is opened begins, and reads page 1. Its first query begins, and reads the rest of
+/// the schema at once; it begins again, and reads the table.
+#[test]
+fn the_first_query_of_a_connection_takes_few_requests() {
+    let store = TestStore::new();
+    let tables = (0..200).map(|n| format!("CREATE TABLE t{n} (id INTEGER PRIMARY KEY, s TEXT);"));
+    let tables: String = tables.collect();
+    store
+        .connect(DATABASE)
+        .execute_batch(&format!(
+            "BEGIN; {tables} INSERT INTO t77 VALUES (7, 'x'); COMMIT"
+        ))
+        .expect("SQL");
+    let pages = integer(&store.connect(DATABASE), "PRAGMA page_count");
+    let node = Node::start(&store.path());
+    let url = format!("file:{DATABASE}?vfs=verso&store=http://{}", node.address());
+    let db = open(&url).expect("the database opens");
+    assert_eq!(integer(&db, "SELECT id FROM t77"), 7);
+    assert_eq!(count(&db, "requests"), 6);
+    // As many as the database has, but for those of the other tables.
+    assert_eq!(count(&db, "pages_read"), pages - 199);
+}
+
 /// The root, the interior page below it, and a leaf.
 #[test]
 fn a_lookup_reads_what_the_tree_is_deep() {

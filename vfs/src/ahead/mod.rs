@@ -4,7 +4,7 @@
 //! child after the other is scanning, so when one is missing the next ones are read in the same
 //! request, in a window that doubles each time. Likewise the leaves of a table that a scan of an index
 //! hops to (`hops`), and the pages of an overflow chain, which mostly lie one behind the other. A page
-//! that is wanted alone, as in a point lookup, is read alone.
+//! that is wanted alone, as in a point lookup, is read alone. The schema is always read whole.
 
 mod hops;
 mod run;
@@ -26,6 +26,9 @@ const DEEPEST: usize = 20;
 
 /// A window reaches over so many times as many pages as it has, if most of those are there.
 const PART_MISSING: usize = 4;
+
+/// How many pages of the schema are read with the first one, at least: it is read whole.
+const SCHEMA_WINDOW: usize = 16;
 
 /// Of so many pages that were read ahead it is remembered that they were not used yet.
 const MOST_UNUSED: u64 = 4096;
@@ -106,6 +109,7 @@ impl Ahead {
         };
         let run = match known {
             Some(known) if known.children == children => known.run,
+            _ if number == PageNumber::FIRST => Run::before(Direction::Up, 0, SCHEMA_WINDOW / 2),
             _ => self.inherited(number, children.len()).unwrap_or(Run::Fresh),
         };
         if let Some((parent, place)) = self.place(number) {

@@ -218,6 +218,20 @@ fn a_scan_needs_few_requests_in_either_direction() {
 }
 
 #[test]
+fn the_schema_is_read_whole() {
+    // The header of the file comes before that of the page.
+    let mut content = interior(10..22).to_vec();
+    content.copy_within(0..100, 100);
+    content[..100].fill(0);
+    let mut reader = Reader::new();
+    reader.read(1, &content.into());
+    for child in 10..22 {
+        reader.read(child, &leaf());
+    }
+    assert_eq!(reader.requests, 2);
+}
+
+#[test]
 fn lookups_read_nothing_else() {
     let mut reader = Reader::new();
     reader.read(2, &interior(1000..1400));

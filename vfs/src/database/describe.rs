@@ -13,7 +13,7 @@ impl Database {
             return Ok(*snapshot);
         }
         self.store.renew()?;
-        self.unlocked_snapshot()
+        self.newest_snapshot()
     }
 
     /// Commit records below a version, newest first.

@@ -98,6 +98,8 @@ pub(crate) struct Database {
     read_only: bool,
     library_version: u32,
     state: State,
+    /// What was the newest when the database was opened, until the first transaction begins.
+    opened_on: Option<Snapshot>,
     /// Every page that SQLite may hold in its page cache, and so may use without asking.
     delivered: RoaringBitmap,
     /// The change counter shown to SQLite. While it stays the same, SQLite's cache is valid.
@@ -140,6 +142,7 @@ impl Database {
             read_only,
             library_version,
             state: State::Idle,
+            opened_on: newest.as_ref().map(|(newest, _)| newest.snapshot),
             delivered: RoaringBitmap::new(),
             counter: 1,
             refused_counter: None,
@@ -189,6 +192,7 @@ impl Database {
 
     /// `xLock(SHARED)`: takes a snapshot.
     pub(crate) fn lock_shared(&mut self, begin: Begin, scope: Scope) -> Result<(), VfsError> {
+        self.opened_on = None;
         if matches!(self.state, State::Idle) {
             let snapshot = match begin {
                 Begin::Newest => self.snapshot()?,
@@ -433,6 +437,11 @@ impl Database {
     /// What a read without a lock sees: the header that SQLite looks at when it opens a
     /// database, or a pinned snapshot, of which SQLite takes no locks.
     fn unlocked_snapshot(&self) -> Result<Snapshot, VfsError> {
+        self.opened_on.map_or_else(|| self.newest_snapshot(), Ok)
+    }
+
+    /// What a transaction would read that began now. Nothing is learnt from it.
+    fn newest_snapshot(&self) -> Result<Snapshot, VfsError> {
         match self.follow {
             Follow::Pinned(snapshot) => Ok(snapshot),
             Follow::Newest => Ok(self.store.pages()?.begin(&self.name, None)?.snapshot),
