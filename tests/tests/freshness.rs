@@ -314,3 +314,22 @@ fn two_databases_are_read_as_of_one_moment() {
         assert!(reads.join().unwrap() > 0, "the reader saw some of it");
     });
 }
+
+/// What SQLite reads of a database when it opens it is of that moment, and nothing else is.
+#[test]
+fn whoever_opened_before_a_commit_sees_it() {
+    let store = TestStore::new();
+    let early = store.connect("app.db");
+    let on_empty = text(&early, "SELECT verso_version()");
+    let other = store.connect("app.db");
+    let sql = "PRAGMA page_size = 8192; CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (1)";
+    other.execute_batch(sql).expect("SQL");
+    let newest = text(&other, "SELECT verso_version()");
+    assert_ne!(on_empty, newest);
+    assert_eq!(text(&early, "SELECT verso_version()"), newest);
+    assert_eq!(integer(&early, "SELECT n FROM t"), 1);
+    assert_eq!(integer(&early, "PRAGMA page_size"), 8192);
+    let late = store.connect("app.db");
+    other.execute_batch("UPDATE t SET n = 2").expect("SQL");
+    assert_eq!(integer(&late, "SELECT n FROM t"), 2);
+}

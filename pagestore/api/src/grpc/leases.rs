@@ -288,3 +288,66 @@ impl From<Start> for proto::Start {
 fn milliseconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Chain, Changes, CommitId, PageCount, Snapshot};
+
+    fn lease() -> Lease {
+        Lease {
+            database: DatabaseId::new(7),
+            epoch: 3,
+            id: LeaseId::from_bytes([4; 16]),
+        }
+    }
+
+    /// A database of two pages of 512 bytes, and the second of them.
+    fn start() -> Start {
+        let snapshot = Snapshot {
+            database: DatabaseId::new(7),
+            version: Version::from_commit(5, 0),
+            commit: CommitId::from_bytes([1; 16]),
+            read_version: 6,
+            lease: LeaseStanding::Free,
+            mark: None,
+            page_size: PageSize::new(512).ok(),
+            page_count: PageCount::new(2),
+        };
+        let page = VersionedPage {
+            version: snapshot.version,
+            page: vec![9; 512].into(),
+            chain: Chain::WHOLE,
+        };
+        let changes = Changes::Commits(Vec::new());
+        Start {
+            begun: Begun { snapshot, changes },
+            pages: vec![(PageNumber::new(2).expect("a page"), page)],
+        }
+    }
+
+    #[test]
+    fn what_comes_with_a_lease_is_told_if_it_is_valid_and_the_lease_always() {
+        let granted = LeaseAnswer::Granted(lease());
+        let message = proto::LeaseReply::from((granted, Some(start())));
+        assert_eq!(answer_from(message.clone()), Ok((granted, Some(start()))));
+        let harms: [fn(&mut proto::Start); 6] = [
+            |start| start.begun = None,
+            |start| start.pages[0].number = 0,
+            |start| start.pages[0].number = 3,
+            |start| start.pages[0].page = None,
+            |start| start.pages[0].page.as_mut().unwrap().page = vec![9; 1024].into(),
+            |start| start.pages[0].page.as_mut().unwrap().deltas = 1000,
+        ];
+        for (number, harm) in harms.into_iter().enumerate() {
+            let mut harmed = message.clone();
+            harm(harmed.start.as_mut().unwrap());
+            assert_eq!(answer_from(harmed), Ok((granted, None)), "harm {number}");
+        }
+        let nothing = proto::LeaseReply {
+            answer: None,
+            ..message
+        };
+        assert!(answer_from(nothing).is_err());
+    }
+}
