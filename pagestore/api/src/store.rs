@@ -211,8 +211,8 @@ pub trait PageStore: Send + Sync {
     fn lease(&self, request: &LeaseRequest) -> Result<LeaseAnswer, LeaseError>;
 
     /// Asks for a lease, and if the client holds it then, for what [`begin`](PageStore::begin)
-    /// would answer under it, in the same request. A store that is not behind a network, or that
-    /// could not begin, tells the lease alone.
+    /// would answer under it, in the same request. A store tells the lease alone if it could not
+    /// begin, or if that would take requests of its own.
     ///
     /// # Errors
     /// As for [`lease`](PageStore::lease).

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use verso_pagestore::{
     BeginError, Begun, Changes, CommitPages, CommitRecord, DatabaseId, DatabaseName, LeaseStanding,
-    PageNumber, PageSize, ReadError, Since, Snapshot, StoreError, Version, VersionedPage,
+    Mark, PageNumber, PageSize, ReadError, Since, Snapshot, StoreError, Version, VersionedPage,
 };
 
 use crate::kv::{
@@ -28,11 +28,10 @@ impl<K: Kv> Engine<K> {
     ) -> Result<Begun, BeginError> {
         // Before anything is read: what is committed from now on may be seen or not.
         let mark = self.kv.mark();
-        let mut begun = self.finish(look(&self.kv, |transaction| {
+        let begun = self.finish(look(&self.kv, |transaction| {
             self.try_begin(transaction, name, since)
         }))?;
-        begun.snapshot.mark = mark;
-        Ok(begun)
+        Ok(marked(begun, mark))
     }
 
     /// Whether nothing was committed to the store since, as far as can be told without a request.
@@ -47,10 +46,13 @@ impl<K: Kv> Engine<K> {
         since: Option<Since>,
     ) -> Result<Begun, RunError<BeginError>> {
         let changes = match since {
-            Some(since) => match self.begin_since(transaction, name, since)? {
-                Followed::To(begun) => return Ok(begun),
-                Followed::Not(changes) => Some((since.database, changes)),
-            },
+            Some(since) => {
+                let pairs = transaction.range(&news_since(since), Isolation::Snapshot)?;
+                match self.follow(transaction, name, since, &pairs)? {
+                    Followed::To(begun) => return Ok(begun),
+                    Followed::Not(changes) => Some((since.database, changes)),
+                }
+            }
             None => None,
         };
         let id = self
@@ -68,23 +70,21 @@ impl<K: Kv> Engine<K> {
         })
     }
 
-    /// Begins from what the client knows, by one read.
-    fn begin_since(
+    /// Begins from what the client knows, by the answer to [`news_since`].
+    pub(crate) fn follow(
         &self,
         transaction: &mut K::Transaction,
         name: &DatabaseName,
         since: Since,
+        pairs: &[KeyValue],
     ) -> Result<Followed, RunError<BeginError>> {
         let Since { database, .. } = since;
         // The commit that the client knows comes first, if it is still what it was.
-        let most = MOST_CHANGES + 1 + BEHIND_THE_LOG;
-        let query = RangeQuery::first(most, keys::news_from(database, since.version));
-        let pairs = transaction.range(&query, Isolation::Snapshot)?;
         let News {
             mut commits,
             lease,
             name: own_name,
-        } = self.decode_news(database, &pairs)?;
+        } = self.decode_news(database, pairs)?;
         let is_known =
             |commit: &CommitRecord| (commit.version, commit.id) == (since.version, since.commit);
         if !commits.first().is_some_and(is_known) {
@@ -320,11 +320,23 @@ pub(crate) struct News {
     pub(crate) name: Option<Vec<u8>>,
 }
 
+/// Asks for what happened since a client last looked.
+pub(crate) fn news_since(since: Since) -> RangeQuery {
+    let most = MOST_CHANGES + 1 + BEHIND_THE_LOG;
+    RangeQuery::first(most, keys::news_from(since.database, since.version))
+}
+
 /// Whether a begin followed the changelog from what the client knows.
-enum Followed {
+pub(crate) enum Followed {
     To(Begun),
     /// It did not, and this is why.
     Not(Changes),
+}
+
+/// With the mark that the store had before anything was read.
+pub(crate) const fn marked(mut begun: Begun, mark: Option<Mark>) -> Begun {
+    begun.snapshot.mark = mark;
+    begun
 }
 
 /// The snapshot right after a commit.

@@ -5,11 +5,12 @@ use verso_pagestore::{
     CommitRequest, CopyBegun, DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, Lease,
     LeaseAnswer, LeaseError, LeaseRequest, LoadError, Moment, MomentError, Origin, PageCount,
     PageNumber, PageSize, PageStore, PageWrite, Place, ReadError, RecordPosition, Since, Snapshot,
-    StoreError, VerifyReport, Version, VersionedPage,
+    Start, StoreError, VerifyReport, Version, VersionedPage,
 };
 
 use crate::Engine;
 use crate::kv::Kv;
+use crate::lease::Beginning;
 
 impl<K: Kv> PageStore for Engine<K> {
     fn begin(&self, name: &DatabaseName, since: Option<Since>) -> Result<Begun, BeginError> {
@@ -46,7 +47,22 @@ impl<K: Kv> PageStore for Engine<K> {
     }
 
     fn lease(&self, request: &LeaseRequest) -> Result<LeaseAnswer, LeaseError> {
-        self.ask_for_lease(request)
+        let (answer, _) = self.ask_for_lease(request, None)?;
+        Ok(answer)
+    }
+
+    fn lease_and_begin(
+        &self,
+        request: &LeaseRequest,
+        name: &DatabaseName,
+        since: Option<Since>,
+    ) -> Result<(LeaseAnswer, Option<Start>), LeaseError> {
+        let since = since.filter(|since| since.database == request.database);
+        let begin = since.map(|since| Beginning { name, since });
+        let (answer, begun) = self.ask_for_lease(request, begin)?;
+        // Pages are read from here as fast when they are wanted.
+        let pages = Vec::new();
+        Ok((answer, begun.map(|begun| Start { begun, pages })))
     }
 
     fn renew_lease(&self, lease: &Lease) -> Result<(), LeaseError> {

@@ -3,39 +3,50 @@
 //! One record says who holds it. Each request is one key-value transaction that reads the
 //! record, so two clients never both think that they hold it.
 
+mod queue;
 mod record;
 
 use verso_pagestore::{
-    CommitError, DatabaseId, Durability, Lease, LeaseAnswer, LeaseError, LeaseId, LeaseRequest,
-    LeaseView, Place, StoreError, Ticket,
+    Begun, CommitError, DatabaseId, DatabaseName, Durability, Lease, LeaseAnswer, LeaseError,
+    LeaseRequest, LeaseView, Place, Since, StoreError, Ticket,
 };
 
 use crate::clean::Afterwards;
-use crate::kv::{Isolation, KeyRange, KeyValue, Kv, KvTransaction, RangeQuery, RunError, run};
-use crate::log::DecodeError;
+use crate::kv::{
+    Isolation, KeyRange, KeyValue, Kv, KvError, KvTransaction, RangeQuery, RunError, run,
+};
 use crate::publish::Halt;
+use crate::read::{Followed, marked, news_since};
 use crate::{Engine, keys};
 
+pub(crate) use queue::next_in_queue;
 pub(crate) use record::{Beat, LeaseRecord, Publishing};
 
+use queue::Waiting;
 use record::Holding;
 
 /// Nobody needs a lease that survives a power loss: its holder does not.
 const DURABILITY: Durability = Durability::Normal;
 
-/// So many places in the queue are looked at for those of a dead process.
-const MOST_PLACES: usize = 1000;
-
 impl<K: Kv> Engine<K> {
-    pub(crate) fn ask_for_lease(&self, request: &LeaseRequest) -> Result<LeaseAnswer, LeaseError> {
+    /// The answer, and what a turn begins with that was handed over, if the client asks for it.
+    pub(crate) fn ask_for_lease(
+        &self,
+        request: &LeaseRequest,
+        begin: Option<Beginning<'_>>,
+    ) -> Result<(LeaseAnswer, Option<Begun>), LeaseError> {
         let database = request.database;
         loop {
-            let (answer, left) = self.ask_once(request)?;
+            let Asked {
+                answer,
+                begun,
+                left,
+            } = self.ask_once(request, begin)?;
             let Some(left) = left else {
-                return Ok(answer);
+                return Ok((answer, begun));
             };
             match self.clean(database, left, Afterwards::Keep) {
-                Ok(()) => return Ok(answer),
+                Ok(()) => return Ok((answer, begun)),
                 // Then the record says something else now.
                 Err(Halt::Superseded | Halt::Underway(..)) => {}
                 Err(Halt::Refused(CommitError::Store(error))) => return Err(error.into()),
@@ -44,18 +55,26 @@ impl<K: Kv> Engine<K> {
         }
     }
 
-    /// The answer, and what the new holder must remove before.
     fn ask_once(
         &self,
         request: &LeaseRequest,
-    ) -> Result<(LeaseAnswer, Option<Publishing>), LeaseError> {
+        begin: Option<Beginning<'_>>,
+    ) -> Result<Asked, LeaseError> {
+        // Before anything is read: what is committed from now on may be seen or not.
+        let mark = begin.and_then(|_| self.kv.mark());
         let result = run(&self.kv, DURABILITY, |transaction| {
-            self.try_lease(transaction, request)
+            self.try_lease(transaction, request, begin)
         });
         // A client that had no place in the queue got one by this very transaction.
-        let answer = result.map(|(answer, committed)| match answer {
-            Attempt::Granted { lease, left } => (LeaseAnswer::Granted(lease), left),
-            Attempt::HandedOver { lease } => (LeaseAnswer::HandedOver(lease), None),
+        let asked = result.map(|(attempt, committed)| match attempt {
+            Attempt::Granted { lease, left } => Asked {
+                left,
+                ..Asked::to(LeaseAnswer::Granted(lease))
+            },
+            Attempt::HandedOver { lease, begun } => Asked {
+                begun: begun.map(|begun| marked(begun, mark)),
+                ..Asked::to(LeaseAnswer::HandedOver(lease))
+            },
             Attempt::Waiting {
                 ticket,
                 ahead,
@@ -65,24 +84,28 @@ impl<K: Kv> Engine<K> {
                 let ticket = ticket
                     .or_else(made)
                     .expect("a wait without a ticket makes one");
-                let waiting = LeaseAnswer::Waiting {
+                Asked::to(LeaseAnswer::Waiting {
                     ticket,
                     ahead,
                     view,
-                };
-                (waiting, None)
+                })
             }
         });
-        self.finish(answer)
+        self.finish(asked)
     }
 
     fn try_lease(
         &self,
         transaction: &mut K::Transaction,
         request: &LeaseRequest,
+        begin: Option<Beginning<'_>>,
     ) -> Result<Attempt, RunError<LeaseError>> {
         let LeaseRequest { database, id, .. } = *request;
-        let (record, queue) = self.lease_and_queue(transaction, database)?;
+        let Looked {
+            record,
+            queue,
+            news,
+        } = self.lease_and_queue(transaction, database, begin)?;
         if record.is_held_by(id) {
             // It was handed over, or an earlier request took effect, whose answer was lost. That
             // may have made a second ticket.
@@ -90,7 +113,14 @@ impl<K: Kv> Engine<K> {
             if let Some(place) = queue.iter().find(twice) {
                 transaction.clear(&keys::ticket(database, place.ticket));
             }
-            return Ok(granted(database, record));
+            let attempt = granted(database, record);
+            return match (attempt, begin) {
+                (Attempt::HandedOver { lease, .. }, Some(begin)) => {
+                    let begun = self.begin_turn(transaction, begin, &news)?;
+                    Ok(Attempt::HandedOver { lease, begun })
+                }
+                (attempt, _) => Ok(attempt),
+            };
         }
         let first = queue.first().map(|place| place.ticket);
         // Turns come in the order of tickets, so a ticket before the first one is gone.
@@ -129,29 +159,26 @@ impl<K: Kv> Engine<K> {
         Ok(granted(database, taken))
     }
 
-    /// Removes the places of whoever waits in a process that is taken for dead: each of them would
-    /// be waited for. The process of the caller is not.
-    fn clear_places_of(
+    /// What a turn begins with. `None` if the client must begin by itself: to learn why that fails,
+    /// or to find the database by its name.
+    ///
+    /// Only who held the lease when this transaction began has the newest state by it: until then
+    /// others may commit without a lease.
+    fn begin_turn(
         &self,
         transaction: &mut K::Transaction,
-        database: DatabaseId,
-        dead: Option<Holding>,
-        caller: LeaseId,
-    ) -> Result<(), RunError<LeaseError>> {
-        let Some(dead) = dead.filter(|dead| !dead.id.is_beside(&caller)) else {
-            return Ok(());
-        };
-        let query = RangeQuery::first(MOST_PLACES, keys::queue(database));
-        let pairs = transaction.range(&query, Isolation::Snapshot)?;
-        for place in self.decode_queue(&pairs)? {
-            if place.holding.id.is_beside(&dead.id) {
-                transaction.clear(&keys::ticket(database, place.ticket));
-            }
+        Beginning { name, since }: Beginning<'_>,
+        news: &[KeyValue],
+    ) -> Result<Option<Begun>, KvError> {
+        match self.follow(transaction, name, since, news) {
+            Ok(Followed::To(begun)) => Ok(Some(begun)),
+            Ok(Followed::Not(_)) | Err(RunError::Abort(_)) => Ok(None),
+            Err(RunError::Kv(error)) => Err(error),
         }
-        Ok(())
     }
 
-    /// The lease as it stands, and whose turns are next.
+    /// Looks at the lease, at whose turns are next, and at what happened since the client last
+    /// looked.
     ///
     /// The queue is a snapshot read: whoever joins it must not disturb others, and two that take
     /// one turn meet at the record.
@@ -159,69 +186,26 @@ impl<K: Kv> Engine<K> {
         &self,
         transaction: &mut K::Transaction,
         database: DatabaseId,
-    ) -> Result<(LeaseRecord, Vec<Waiting>), RunError<E>> {
+        begin: Option<Beginning<'_>>,
+    ) -> Result<Looked, RunError<E>> {
         let lease = KeyRange::single(&keys::lease(database));
-        let queries = [
+        let mut queries = vec![
             RangeQuery::first(1, lease.clone()),
             RangeQuery::first(LeaseAnswer::MOST_AHEAD, keys::queue(database)),
         ];
-        let answers = transaction.ranges(&queries, Isolation::Snapshot)?;
+        queries.extend(begin.map(|begin| news_since(begin.since)));
+        let mut answers = transaction
+            .ranges(&queries, Isolation::Snapshot)?
+            .into_iter();
+        let mut answer = || answers.next().unwrap_or_default();
+        let (stored, queue, news) = (answer(), answer(), answer());
         transaction.add_read_conflict(lease);
-        let [lease, queue] = <[_; 2]>::try_from(answers).unwrap_or_default();
-        let record = self.decode_lease(lease.first().map(|(_, value)| value.as_slice()))?;
-        Ok((record, self.decode_queue(&queue)?))
-    }
-
-    fn decode_queue<E: From<StoreError>>(
-        &self,
-        pairs: &[KeyValue],
-    ) -> Result<Vec<Waiting>, RunError<E>> {
-        let waiting = pairs.iter().map(|(key, value)| {
-            let ticket = keys::ticket_position(key).ok_or(DecodeError(
-                "a place in the queue for a writer lease has an invalid key",
-            ))?;
-            let holding = record::decode_place(value)?;
-            Ok(Waiting { ticket, holding })
-        });
-        let waiting: Result<_, DecodeError> = waiting.collect();
-        waiting.map_err(|error| RunError::Abort(self.damaged(&error).into()))
-    }
-
-    /// Ends a holding of the lease, in a transaction that depends on the lease's record: the first
-    /// in the queue gets it. Says whether somebody did. `queue` answers [`next_in_queue`].
-    pub(crate) fn pass_on<E: From<StoreError>>(
-        &self,
-        transaction: &mut K::Transaction,
-        database: DatabaseId,
-        record: &LeaseRecord,
-        queue: &[KeyValue],
-    ) -> Result<bool, RunError<E>> {
-        let mut after = record.released();
-        for Waiting { ticket, holding } in self.decode_queue(queue)? {
-            transaction.clear(&keys::ticket(database, ticket));
-            // A request whose answer was lost has left a second ticket of the same wait.
-            if !record.is_held_by(holding.id) {
-                // Unless whoever waits leaves the queue at this moment.
-                let wait = keys::wait(database, holding.id);
-                transaction.add_read_conflict(KeyRange::single(&wait));
-                after = record.handed_over(holding);
-                break;
-            }
-        }
-        transaction.set(&keys::lease(database), &after.encode());
-        Ok(after.is_held())
-    }
-
-    /// As [`pass_on`](Self::pass_on), with a look at the queue.
-    pub(crate) fn end_holding<E: From<StoreError>>(
-        &self,
-        transaction: &mut K::Transaction,
-        database: DatabaseId,
-        record: &LeaseRecord,
-    ) -> Result<(), RunError<E>> {
-        let queue = transaction.range(&next_in_queue(database), Isolation::Snapshot)?;
-        self.pass_on(transaction, database, record, &queue)?;
-        Ok(())
+        let stored = stored.first().map(|(_, value)| value.as_slice());
+        Ok(Looked {
+            record: self.decode_lease(stored)?,
+            queue: self.decode_queue(&queue)?,
+            news,
+        })
     }
 
     pub(crate) fn move_beat(&self, lease: &Lease) -> Result<(), LeaseError> {
@@ -301,6 +285,40 @@ impl<K: Kv> Engine<K> {
     }
 }
 
+/// What a client asks for that begins as soon as it holds the lease.
+#[derive(Clone, Copy)]
+pub(crate) struct Beginning<'a> {
+    pub(crate) name: &'a DatabaseName,
+    /// Of the database whose lease it asks for.
+    pub(crate) since: Since,
+}
+
+/// What one transaction answered.
+struct Asked {
+    answer: LeaseAnswer,
+    begun: Option<Begun>,
+    /// What the new holder must remove before.
+    left: Option<Publishing>,
+}
+
+impl Asked {
+    const fn to(answer: LeaseAnswer) -> Self {
+        Self {
+            answer,
+            begun: None,
+            left: None,
+        }
+    }
+}
+
+/// What one read brings.
+struct Looked {
+    record: LeaseRecord,
+    queue: Vec<Waiting>,
+    /// The answer to [`news_since`].
+    news: Vec<KeyValue>,
+}
+
 /// What one request came to.
 enum Attempt {
     Granted {
@@ -309,20 +327,13 @@ enum Attempt {
         left: Option<Publishing>,
     },
     /// By the holder before.
-    HandedOver { lease: Lease },
+    HandedOver { lease: Lease, begun: Option<Begun> },
     Waiting {
         /// The ticket that the client has already.
         ticket: Option<Ticket>,
         ahead: usize,
         view: LeaseView,
     },
-}
-
-/// A place in the queue.
-struct Waiting {
-    ticket: Ticket,
-    /// How its owner will hold the lease.
-    holding: Holding,
 }
 
 /// Nothing may be written for a database that was removed: nobody would remove it again.
@@ -336,11 +347,6 @@ fn must_exist<T: KvTransaction>(
     }
 }
 
-/// Asks for whose turn is next: of two places the first may be the holder's own.
-pub(crate) fn next_in_queue(database: DatabaseId) -> RangeQuery {
-    RangeQuery::first(2, keys::queue(database))
-}
-
 fn granted(database: DatabaseId, record: LeaseRecord) -> Attempt {
     let holding = record.holding.expect("whoever got it holds it");
     let lease = Lease {
@@ -349,7 +355,7 @@ fn granted(database: DatabaseId, record: LeaseRecord) -> Attempt {
         id: holding.id,
     };
     if holding.is_handed_over() {
-        return Attempt::HandedOver { lease };
+        return Attempt::HandedOver { lease, begun: None };
     }
     Attempt::Granted {
         lease,

@@ -23,3 +23,4 @@ mod publishing_races;
 mod requests;
 mod stages;
 mod support;
+mod turns;

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use verso_engine::kv::sim::Seeded;
 use verso_pagestore::{
-    BeginError, Change, CommitError, CommitId, CommitOutcome, CommitRequest, DatabaseId,
+    BeginError, Begun, Change, CommitError, CommitId, CommitOutcome, CommitRequest, DatabaseId,
     DatabaseName, Durability, Lease, LeaseId, LeaseStanding, PageDelta, PageStore, PageWrite,
     Participant, ReadError, RoaringBitmap, Since, Snapshot, VersionedPage,
 };
 
-use crate::history::{Begin, Read};
+use crate::history::{Begin, Moment, Read, Window};
 use crate::pages::{number, some_change, some_pages};
 use crate::world::World;
 
@@ -165,35 +165,14 @@ impl<'a> Client<'a> {
 
     /// Begins on the newest snapshot; `None` if there is no such database, or no answer.
     pub(crate) fn begin(&mut self, name: &DatabaseName) -> Option<Snapshot> {
-        let known = self.known.get(name).copied();
-        let since = known
-            .filter(|_| self.random.below(3) > 0)
-            .map(|known| Since {
-                database: known.database,
-                version: known.version,
-                commit: known.commit,
-            });
+        let since = self.since(name);
         let called = self.world.history.lock().tick();
         for _ in 0..PATIENCE {
             let (answer, window) = self
                 .world
                 .ask_when(&mut self.random, |node| node.begin(name, since));
             match answer {
-                Ok(Ok(begun)) => {
-                    let snapshot = begun.snapshot;
-                    let mut history = self.world.history.lock();
-                    let returned = history.tick();
-                    history.begins.push(Begin {
-                        name: name.clone(),
-                        called,
-                        window,
-                        returned,
-                        since,
-                        begun,
-                    });
-                    self.old.extend(self.known.insert(name.clone(), snapshot));
-                    return Some(snapshot);
-                }
+                Ok(Ok(begun)) => return Some(self.begun(name, called, window, since, begun)),
                 Ok(Err(BeginError::NoSuchDatabase { .. })) => {
                     let mut history = self.world.history.lock();
                     history.missing.push((name.clone(), window));
@@ -204,6 +183,41 @@ impl<'a> Client<'a> {
             }
         }
         None
+    }
+
+    /// What a begin tells that it knows of a database, if it tells that.
+    pub(crate) fn since(&mut self, name: &DatabaseName) -> Option<Since> {
+        let known = self.known.get(name).copied();
+        let known = known.filter(|_| self.random.below(3) > 0);
+        known.map(|known| Since {
+            database: known.database,
+            version: known.version,
+            commit: known.commit,
+        })
+    }
+
+    /// Takes the answer to a begin.
+    pub(crate) fn begun(
+        &mut self,
+        name: &DatabaseName,
+        called: Moment,
+        window: Window,
+        since: Option<Since>,
+        begun: Begun,
+    ) -> Snapshot {
+        let snapshot = begun.snapshot;
+        let mut history = self.world.history.lock();
+        let returned = history.tick();
+        history.begins.push(Begin {
+            name: name.clone(),
+            called,
+            window,
+            returned,
+            since,
+            begun,
+        });
+        self.old.extend(self.known.insert(name.clone(), snapshot));
+        snapshot
     }
 
     /// Reads pages; nothing if the database was removed, or no answer came.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use verso_engine::kv::sim::Seeded;
 use verso_pagestore::{
-    DatabaseId, Lease, LeaseAnswer, LeaseError, LeaseRequest, LeaseView, PageStore, Place,
+    DatabaseId, DatabaseName, Lease, LeaseAnswer, LeaseError, LeaseRequest, LeaseView, PageStore,
+    Place, Snapshot, Start,
 };
 
 use crate::client::{Client, assert_passes, settled};
@@ -23,14 +24,15 @@ impl Client<'_> {
         let Some(database) = self.begin(&target).map(|snapshot| snapshot.database) else {
             return;
         };
-        let Some(lease) = self.take_lease(database, 3 * PATIENCE) else {
+        let Some((lease, start)) = self.take_lease(database, &target, 3 * PATIENCE) else {
             return;
         };
         // Now and then its holder dies.
         if self.random.below(15) == 0 {
             return;
         }
-        let snapshot = self.begin(&target).filter(|it| it.database == database);
+        let snapshot = start.or_else(|| self.begin(&target));
+        let snapshot = snapshot.filter(|it| it.database == database);
         let id = self.commit_id();
         let mut draft = Default::default();
         let is_ready = snapshot
@@ -52,8 +54,14 @@ impl Client<'_> {
     /// Waits for a lease as the VFS does: whoever was seen unchanged for its time to live is
     /// taken for dead.
     ///
-    /// Some do not wait for that long: a store relies on no clock.
-    pub(crate) fn take_lease(&mut self, database: DatabaseId, patience: usize) -> Option<Lease> {
+    /// Some do not wait for that long: a store relies on no clock. The transaction may begin with
+    /// the lease.
+    pub(crate) fn take_lease(
+        &mut self,
+        database: DatabaseId,
+        name: &DatabaseName,
+        patience: usize,
+    ) -> Option<(Lease, Option<Snapshot>)> {
         let mut request = LeaseRequest {
             database,
             id: self.lease_id(),
@@ -63,16 +71,22 @@ impl Client<'_> {
         };
         let mut seen = None;
         let is_hasty = self.random.below(3) > 0;
+        let since = self.since(name);
         for _ in 0..patience {
-            let (answer, window) = self
-                .world
-                .ask_when(&mut self.random, |node| node.lease(&request));
+            let called = self.world.history.lock().tick();
+            let (answer, window) = self.world.ask_when(&mut self.random, |node| {
+                node.lease_and_begin(&request, name, since)
+            });
             match answer {
-                Ok(Ok(LeaseAnswer::Granted(lease) | LeaseAnswer::HandedOver(lease))) => {
+                Ok(Ok((LeaseAnswer::Granted(lease) | LeaseAnswer::HandedOver(lease), start))) => {
                     self.world.history.lock().grants.push(lease);
-                    return Some(lease);
+                    let start = start.map(|Start { begun, .. }| {
+                        assert!(begun.snapshot.lease.is_held_as(&lease), "{begun:?}");
+                        self.begun(name, called, window, since, begun)
+                    });
+                    return Some((lease, start));
                 }
-                Ok(Ok(LeaseAnswer::Waiting { ticket, view, .. })) => {
+                Ok(Ok((LeaseAnswer::Waiting { ticket, view, .. }, _))) => {
                     request.ticket = Some(ticket);
                     let now = self.world.simulation.now();
                     let since = match seen {

@@ -103,8 +103,8 @@ fn take_over(janitor: &mut Client<'_>) {
     let world = janitor.world;
     let listed = world.ask(&mut janitor.random, |node| node.list(None, 100));
     for entry in listed.expect("nodes live").expect("nothing fails") {
-        let lease = janitor.take_lease(entry.id, MANY);
-        let lease = lease.expect("whoever holds it is dead");
+        let taken = janitor.take_lease(entry.id, &entry.name, MANY);
+        let (lease, _) = taken.expect("whoever holds it is dead");
         let released = world.ask(&mut janitor.random, |node| node.release_lease(&lease));
         released.expect("nodes live").expect("nothing fails");
     }
