@@ -9,12 +9,16 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rusqlite::Connection;
+use verso_tests::nodes::Node;
 use verso_tests::{TestStore, integer, open, text, uri};
 
 const SCENARIO: &str = "VERSO_TEST_FORK_SCENARIO";
 const STORE: &str = "VERSO_TEST_FORK_STORE";
+/// More than any turn may take to come.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Runs `child` in a forked process and returns its process id.
 fn fork(child: impl FnOnce()) -> libc::pid_t {
@@ -121,6 +125,29 @@ fn child_closes(store: &Path) {
     insert(&db, "parent", 20);
 }
 
+/// Both take turns through a page-store node, with what the parent learned of the last one.
+fn turns(node: &Path) {
+    let db = through(&node.display().to_string());
+    let turn = |who: &str| {
+        let sql = format!("BEGIN IMMEDIATE; INSERT INTO t VALUES ('{who}'); COMMIT");
+        db.execute_batch(&sql).expect("its turn comes");
+    };
+    let turns = |who: &str, count| (0..count).for_each(|_| turn(who));
+    turns("parent", 10);
+    let child = fork(|| turns("child", 20));
+    turns("parent", 15);
+    join(child);
+    let child = fork(|| turns("child", 20));
+    join(child);
+    turns("parent", 15);
+}
+
+fn through(node: &str) -> Connection {
+    let db = open(&format!("file:app.db?vfs=verso&store={node}")).expect("the database opens");
+    db.busy_timeout(PATIENCE).expect("a timeout");
+    db
+}
+
 /// The child can use no cluster that its parent has used, and is told; the parent goes on.
 fn cluster(store: &Path) {
     let db = connect(store);
@@ -158,6 +185,7 @@ fn scenario() {
         "inherited_connection" => inherited_connection(store),
         "busy_parent" => busy_parent(store),
         "child_closes" => child_closes(store),
+        "turns" => turns(store),
         "cluster" => cluster(store),
         unknown => panic!("unknown scenario {unknown}"),
     }
@@ -165,6 +193,11 @@ fn scenario() {
 
 /// Plays a scenario on a store. How many rows of parent and child there are then.
 fn play(store: &TestStore, scenario: &str) -> (i64, i64) {
+    play_through(store, &store.path(), scenario)
+}
+
+/// The same with a store that the scenario gets to by another way.
+fn play_through(store: &TestStore, way: &Path, scenario: &str) -> (i64, i64) {
     store
         .connect("app.db")
         .execute_batch("CREATE TABLE t (who TEXT)")
@@ -172,7 +205,7 @@ fn play(store: &TestStore, scenario: &str) -> (i64, i64) {
     let output = Command::new(std::env::current_exe().expect("the test's own path"))
         .args(["--exact", "scenario", "--nocapture"])
         .env(SCENARIO, scenario)
-        .env(STORE, store.path())
+        .env(STORE, way)
         .output()
         .expect("the test starts itself");
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -208,6 +241,14 @@ fn a_fork_in_the_middle_of_other_threads_transactions_is_safe() {
 #[test]
 fn a_child_may_close_what_it_inherited() {
     run("child_closes");
+}
+
+#[test]
+fn parent_and_child_take_turns_through_a_node() {
+    let store = TestStore::in_a_file();
+    let node = Node::start(&store.path());
+    let way = format!("http://{}", node.address());
+    assert_eq!(play_through(&store, Path::new(&way), "turns"), (40, 40));
 }
 
 #[test]

@@ -1,5 +1,9 @@
 //! A turn through a node: what its transaction starts with comes with the lease.
 
+use std::sync::OnceLock;
+use std::thread;
+use std::time::Duration;
+
 use rusqlite::Connection;
 use verso_pagestore::{DatabaseName, StoreUrl};
 use verso_tests::nodes::Node;
@@ -80,6 +84,42 @@ fn another_database_of_the_name_is_found_out() {
     .expect("SQL");
     execute(&db, TURN).expect("SQL");
     assert_eq!((counted(&db), counted(&new)), (101, 101));
+}
+
+/// How long somebody does not look whether its turn has come: too long to be sure of it without a
+/// question to the store.
+const ABSENCE: Duration = Duration::from_millis(600);
+
+/// Where the absence begins.
+static AWAY: OnceLock<()> = OnceLock::new();
+
+/// The turn comes while its connection is in a busy handler of the application.
+#[test]
+fn a_turn_that_is_found_late_begins_with_what_came() {
+    let (store, elsewhere) = counter();
+    let node = Node::start(&store.path());
+    let mut db = through(&node);
+    db.busy_handler(Some(|_| {
+        AWAY.get_or_init(|| ());
+        thread::sleep(ABSENCE);
+        true
+    }))
+    .expect("a handler");
+    execute(&db, TURN).expect("SQL");
+    execute(&elsewhere, "BEGIN IMMEDIATE").expect("SQL");
+    let before = requests(&db);
+    let late = thread::spawn(move || {
+        execute(&db, TURN).expect("SQL");
+        db
+    });
+    AWAY.wait();
+    execute(&elsewhere, &format!("{ADD}; COMMIT")).expect("SQL");
+    let db = late.join().expect("its own message says why");
+    // A place in the queue; the lease, with the newest state and the page; whether it has the
+    // lease still; and the commit.
+    assert_eq!(requests(&db) - before, 4);
+    assert_eq!((counted(&db), counted(&elsewhere)), (3, 3));
+    assert_intact(&db);
 }
 
 #[test]
