@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use verso_pagestore::{
-    DatabaseId, DatabaseName, Lease, LeaseAnswer, LeaseError, LeaseId, LeaseRequest, LeaseView,
-    Place, Since, Start, StoreUrl, Ticket, Version,
+    DatabaseId, DatabaseName, Lease, LeaseAnswer, LeaseError, LeaseId, LeaseRequest, LeaseStanding,
+    LeaseView, Place, Since, Start, StoreUrl, Ticket, Version,
 };
 
 use crate::cache::StoreKey;
@@ -264,6 +264,13 @@ struct Grant {
     started: Option<Started>,
 }
 
+/// The state is the newest still, and the lease's record has changed since: a commit must look at
+/// it, or it would meet that change.
+fn before_renewal(mut start: Start) -> Start {
+    start.begun.snapshot.lease = LeaseStanding::Unknown;
+    start
+}
+
 /// Somebody who waits for a lease. Dropping it leaves the queue.
 struct Wait {
     process: &'static Process,
@@ -307,7 +314,7 @@ impl Wait {
                     }
                     match self.client.pages().renew_lease(&lease) {
                         Ok(()) => {
-                            self.take(lease, Standing::Confirmed, start);
+                            self.take(lease, Standing::Confirmed, start.map(before_renewal));
                             return Ok(());
                         }
                         // Somebody took it over: there is another turn to wait for.

@@ -211,8 +211,8 @@ pub trait PageStore: Send + Sync {
     fn lease(&self, request: &LeaseRequest) -> Result<LeaseAnswer, LeaseError>;
 
     /// Asks for a lease, and if the client holds it then, for what [`begin`](PageStore::begin)
-    /// would answer under it, in the same request. A store tells the lease alone if it could not
-    /// begin, or if that would take requests of its own.
+    /// would answer under it, in the same request. A store may always tell the lease alone: then
+    /// the client begins by itself.
     ///
     /// # Errors
     /// As for [`lease`](PageStore::lease).

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use verso_pagestore::{
     BeginError, Begun, Changes, CommitPages, CommitRecord, DatabaseId, DatabaseName, LeaseStanding,
-    Mark, PageNumber, PageSize, ReadError, Since, Snapshot, StoreError, Version, VersionedPage,
+    PageNumber, PageSize, ReadError, Since, Snapshot, StoreError, Version, VersionedPage,
 };
 
 use crate::kv::{
@@ -28,10 +28,11 @@ impl<K: Kv> Engine<K> {
     ) -> Result<Begun, BeginError> {
         // Before anything is read: what is committed from now on may be seen or not.
         let mark = self.kv.mark();
-        let begun = self.finish(look(&self.kv, |transaction| {
+        let mut begun = self.finish(look(&self.kv, |transaction| {
             self.try_begin(transaction, name, since)
         }))?;
-        Ok(marked(begun, mark))
+        begun.snapshot.mark = mark;
+        Ok(begun)
     }
 
     /// Whether nothing was committed to the store since, as far as can be told without a request.
@@ -47,7 +48,8 @@ impl<K: Kv> Engine<K> {
     ) -> Result<Begun, RunError<BeginError>> {
         let changes = match since {
             Some(since) => {
-                let pairs = transaction.range(&news_since(since), Isolation::Snapshot)?;
+                let pairs =
+                    transaction.range(&news_since(since, MOST_CHANGES), Isolation::Snapshot)?;
                 match self.follow(transaction, name, since, &pairs)? {
                     Followed::To(begun) => return Ok(begun),
                     Followed::Not(changes) => Some((since.database, changes)),
@@ -320,10 +322,11 @@ pub(crate) struct News {
     pub(crate) name: Option<Vec<u8>>,
 }
 
-/// Asks for what happened since a client last looked.
-pub(crate) fn news_since(since: Since) -> RangeQuery {
-    let most = MOST_CHANGES + 1 + BEHIND_THE_LOG;
-    RangeQuery::first(most, keys::news_from(since.database, since.version))
+/// Asks for what happened since a client last looked. With more commits than `most` the name is
+/// missing, which lies behind them.
+pub(crate) fn news_since(since: Since, most: usize) -> RangeQuery {
+    let pairs = most + 1 + BEHIND_THE_LOG;
+    RangeQuery::first(pairs, keys::news_from(since.database, since.version))
 }
 
 /// Whether a begin followed the changelog from what the client knows.
@@ -331,12 +334,6 @@ pub(crate) enum Followed {
     To(Begun),
     /// It did not, and this is why.
     Not(Changes),
-}
-
-/// With the mark that the store had before anything was read.
-pub(crate) const fn marked(mut begun: Begun, mark: Option<Mark>) -> Begun {
-    begun.snapshot.mark = mark;
-    begun
 }
 
 /// The snapshot right after a commit.

@@ -57,10 +57,12 @@ impl<K: Kv> PageStore for Engine<K> {
         name: &DatabaseName,
         since: Option<Since>,
     ) -> Result<(LeaseAnswer, Option<Start>), LeaseError> {
+        // Nobody is handed a lease without a place in the queue.
+        let since = since.filter(|_| request.ticket.is_some());
         let since = since.filter(|since| since.database == request.database);
         let begin = since.map(|since| Beginning { name, since });
         let (answer, begun) = self.ask_for_lease(request, begin)?;
-        // Pages are read from here as fast when they are wanted.
+        // Which ones are wanted is known later, and each is one read then as now.
         let pages = Vec::new();
         Ok((answer, begun.map(|begun| Start { begun, pages })))
     }

@@ -49,6 +49,7 @@ impl Database {
         };
         match started.filter(fits) {
             Some(Started { start, .. }) => {
+                self.opened_on = None;
                 let snapshot = self.start_on(start)?;
                 self.read_on(snapshot, scope);
                 Ok(())

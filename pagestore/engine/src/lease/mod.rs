@@ -16,7 +16,7 @@ use crate::kv::{
     Isolation, KeyRange, KeyValue, Kv, KvError, KvTransaction, RangeQuery, RunError, run,
 };
 use crate::publish::Halt;
-use crate::read::{Followed, marked, news_since};
+use crate::read::{Followed, news_since};
 use crate::{Engine, keys};
 
 pub(crate) use queue::next_in_queue;
@@ -28,6 +28,10 @@ use record::Holding;
 /// Nobody needs a lease that survives a power loss: its holder does not.
 const DURABILITY: Durability = Durability::Normal;
 
+/// Who waits hears of so many commits at most when its turn comes, or begins by itself: it is read
+/// each time that somebody looks whether it has.
+const MOST_CHANGES: usize = 100;
+
 impl<K: Kv> Engine<K> {
     /// The answer, and what a turn begins with that was handed over, if the client asks for it.
     pub(crate) fn ask_for_lease(
@@ -37,20 +41,31 @@ impl<K: Kv> Engine<K> {
     ) -> Result<(LeaseAnswer, Option<Begun>), LeaseError> {
         let database = request.database;
         loop {
-            let Asked {
-                answer,
-                begun,
-                left,
-            } = self.ask_once(request, begin)?;
-            let Some(left) = left else {
-                return Ok((answer, begun));
+            let (lease, left) = match self.ask_once(request, begin)? {
+                Attempt::HandedOver { lease, begun } => {
+                    return Ok((LeaseAnswer::HandedOver(lease), begun));
+                }
+                Attempt::Waiting {
+                    ticket,
+                    ahead,
+                    view,
+                } => {
+                    let waiting = LeaseAnswer::Waiting {
+                        ticket: ticket.expect("a wait without a ticket makes one"),
+                        ahead,
+                        view,
+                    };
+                    return Ok((waiting, None));
+                }
+                Attempt::Granted { lease, left } => (lease, left),
             };
-            match self.clean(database, left, Afterwards::Keep) {
-                Ok(()) => return Ok((answer, begun)),
+            let cleaned = left.map(|left| self.clean(database, left, Afterwards::Keep));
+            match cleaned {
+                None | Some(Ok(())) => return Ok((LeaseAnswer::Granted(lease), None)),
                 // Then the record says something else now.
-                Err(Halt::Superseded | Halt::Underway(..)) => {}
-                Err(Halt::Refused(CommitError::Store(error))) => return Err(error.into()),
-                Err(Halt::Refused(_)) => return Err(LeaseError::Lost { database }),
+                Some(Err(Halt::Superseded | Halt::Underway(..))) => {}
+                Some(Err(Halt::Refused(CommitError::Store(error)))) => return Err(error.into()),
+                Some(Err(Halt::Refused(_))) => return Err(LeaseError::Lost { database }),
             }
         }
     }
@@ -59,39 +74,25 @@ impl<K: Kv> Engine<K> {
         &self,
         request: &LeaseRequest,
         begin: Option<Beginning<'_>>,
-    ) -> Result<Asked, LeaseError> {
+    ) -> Result<Attempt, LeaseError> {
         // Before anything is read: what is committed from now on may be seen or not.
         let mark = begin.and_then(|_| self.kv.mark());
         let result = run(&self.kv, DURABILITY, |transaction| {
             self.try_lease(transaction, request, begin)
         });
-        // A client that had no place in the queue got one by this very transaction.
-        let asked = result.map(|(attempt, committed)| match attempt {
-            Attempt::Granted { lease, left } => Asked {
-                left,
-                ..Asked::to(LeaseAnswer::Granted(lease))
-            },
-            Attempt::HandedOver { lease, begun } => Asked {
-                begun: begun.map(|begun| marked(begun, mark)),
-                ..Asked::to(LeaseAnswer::HandedOver(lease))
-            },
-            Attempt::Waiting {
-                ticket,
-                ahead,
-                view,
-            } => {
-                let made = || committed.versionstamp.map(Ticket);
-                let ticket = ticket
-                    .or_else(made)
-                    .expect("a wait without a ticket makes one");
-                Asked::to(LeaseAnswer::Waiting {
-                    ticket,
-                    ahead,
-                    view,
-                })
+        self.finish(result.map(|(mut attempt, committed)| {
+            match &mut attempt {
+                // A client that had no place in the queue got one by this very transaction.
+                Attempt::Waiting { ticket, .. } => {
+                    *ticket = ticket.or_else(|| committed.versionstamp.map(Ticket));
+                }
+                Attempt::HandedOver {
+                    begun: Some(begun), ..
+                } => begun.snapshot.mark = mark,
+                Attempt::HandedOver { .. } | Attempt::Granted { .. } => {}
             }
-        });
-        self.finish(asked)
+            attempt
+        }))
     }
 
     fn try_lease(
@@ -105,7 +106,7 @@ impl<K: Kv> Engine<K> {
             record,
             queue,
             news,
-        } = self.lease_and_queue(transaction, database, begin)?;
+        } = self.look_around(transaction, database, begin)?;
         if record.is_held_by(id) {
             // It was handed over, or an earlier request took effect, whose answer was lost. That
             // may have made a second ticket.
@@ -113,14 +114,11 @@ impl<K: Kv> Engine<K> {
             if let Some(place) = queue.iter().find(twice) {
                 transaction.clear(&keys::ticket(database, place.ticket));
             }
-            let attempt = granted(database, record);
-            return match (attempt, begin) {
-                (Attempt::HandedOver { lease, .. }, Some(begin)) => {
-                    let begun = self.begin_turn(transaction, begin, &news)?;
-                    Ok(Attempt::HandedOver { lease, begun })
-                }
-                (attempt, _) => Ok(attempt),
-            };
+            let mut attempt = granted(database, record);
+            if let (Attempt::HandedOver { begun, .. }, Some(begin)) = (&mut attempt, begin) {
+                *begun = self.begin_turn(transaction, begin, &news)?;
+            }
+            return Ok(attempt);
         }
         let first = queue.first().map(|place| place.ticket);
         // Turns come in the order of tickets, so a ticket before the first one is gone.
@@ -160,10 +158,10 @@ impl<K: Kv> Engine<K> {
     }
 
     /// What a turn begins with. `None` if the client must begin by itself: to learn why that fails,
-    /// or to find the database by its name.
+    /// to find the database by its name, or to hear of more changes.
     ///
-    /// Only who held the lease when this transaction began has the newest state by it: until then
-    /// others may commit without a lease.
+    /// Only for who held the lease already when this transaction began: until then others may
+    /// commit without a lease.
     fn begin_turn(
         &self,
         transaction: &mut K::Transaction,
@@ -182,7 +180,7 @@ impl<K: Kv> Engine<K> {
     ///
     /// The queue is a snapshot read: whoever joins it must not disturb others, and two that take
     /// one turn meet at the record.
-    fn lease_and_queue<E: From<StoreError>>(
+    fn look_around<E: From<StoreError>>(
         &self,
         transaction: &mut K::Transaction,
         database: DatabaseId,
@@ -193,7 +191,7 @@ impl<K: Kv> Engine<K> {
             RangeQuery::first(1, lease.clone()),
             RangeQuery::first(LeaseAnswer::MOST_AHEAD, keys::queue(database)),
         ];
-        queries.extend(begin.map(|begin| news_since(begin.since)));
+        queries.extend(begin.map(|begin| news_since(begin.since, MOST_CHANGES)));
         let mut answers = transaction
             .ranges(&queries, Isolation::Snapshot)?
             .into_iter();
@@ -293,24 +291,6 @@ pub(crate) struct Beginning<'a> {
     pub(crate) since: Since,
 }
 
-/// What one transaction answered.
-struct Asked {
-    answer: LeaseAnswer,
-    begun: Option<Begun>,
-    /// What the new holder must remove before.
-    left: Option<Publishing>,
-}
-
-impl Asked {
-    const fn to(answer: LeaseAnswer) -> Self {
-        Self {
-            answer,
-            begun: None,
-            left: None,
-        }
-    }
-}
-
 /// What one read brings.
 struct Looked {
     record: LeaseRecord,
@@ -329,7 +309,7 @@ enum Attempt {
     /// By the holder before.
     HandedOver { lease: Lease, begun: Option<Begun> },
     Waiting {
-        /// The ticket that the client has already.
+        /// The ticket that the client has already, or got by this.
         ticket: Option<Ticket>,
         ahead: usize,
         view: LeaseView,

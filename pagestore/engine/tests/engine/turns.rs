@@ -1,5 +1,5 @@
-//! A turn that was handed over begins with the answer that tells it: on the newest state, of which
-//! it may rely on as on a begin of its own.
+//! A turn that was handed over begins with the answer that tells it: on the newest state, as with a
+//! begin of its own.
 
 use verso_engine::kv::faulty::{Fault, Faulty};
 use verso_engine::kv::memory::{MemoryKv, MemoryOptions};
@@ -86,15 +86,29 @@ fn a_turn_begins_on_what_the_one_before_it_committed() {
         before = next;
         assert_eq!(content(&store, &before), [1, turn, 3]);
     }
-    // All that changed while it waited.
-    let last = waits(&store, &known);
-    store.release_lease(&lease).expect("it is its own");
-    let (answer, begun) = ask(&store, &last, since(&known));
-    handed_over(answer);
-    let Changes::Commits(commits) = begun.expect("it begins").changes else {
-        panic!("the log is short");
-    };
-    assert_eq!(commits.len(), all.len());
+}
+
+/// What is read at each look must not be much.
+#[test]
+fn who_has_missed_many_commits_begins_by_itself() {
+    for (missed, begins) in [(100, true), (101, false)] {
+        let store = memory();
+        let known = create(&store, "a", 3);
+        for _ in 0..missed {
+            commit(&store, newest(&store, "a"), &[], &[(2, 7)], 3).expect("no conflict");
+        }
+        let lease = take_over(&store, known.database);
+        let asks = waits(&store, &known);
+        store.release_lease(&lease).expect("it is its own");
+        let (answer, begun) = ask(&store, &asks, since(&known));
+        handed_over(answer);
+        assert_eq!(begun.is_some(), begins, "{missed}");
+        let own = store.begin(&name("a"), Some(since(&known)));
+        let Changes::Commits(commits) = own.expect("it exists").changes else {
+            panic!("a begin tells more");
+        };
+        assert_eq!(commits.len(), missed);
+    }
 }
 
 /// Until it is taken, others may commit without a lease: what was read before is not the newest.

@@ -89,16 +89,16 @@ impl Client<'_> {
                 Ok(Ok((LeaseAnswer::Waiting { ticket, view, .. }, _))) => {
                     request.ticket = Some(ticket);
                     let now = self.world.simulation.now();
-                    let since = match seen {
+                    let unchanged = match seen {
                         Some((same, since)) if same == view => since,
                         _ => now,
                     };
-                    seen = Some((view, since));
+                    seen = Some((view, unchanged));
                     let wait = match view {
                         LeaseView::Held { time_to_live, .. } if !is_hasty => time_to_live,
                         LeaseView::Held { .. } | LeaseView::Free { .. } => TIME_TO_LIVE,
                     };
-                    request.stuck = (now > since + wait).then_some(view);
+                    request.stuck = (now > unchanged + wait).then_some(view);
                 }
                 Ok(Err(LeaseError::Removed { database })) => {
                     self.world.history.lock().gone.push((database, window));
