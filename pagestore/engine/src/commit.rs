@@ -5,6 +5,8 @@
 //! reads the changelog since the snapshot, which also finds this very commit if an earlier attempt
 //! took effect without anybody hearing of it.
 
+use std::ops::RangeInclusive;
+
 use bytes::Bytes;
 use verso_pagestore::{
     Change, CommitError, CommitId, CommitOutcome, CommitRequest, DatabaseId, Lease, LeaseStanding,
@@ -13,7 +15,7 @@ use verso_pagestore::{
 
 use crate::check::{Earlier, Found, read_set};
 use crate::kv::{
-    Isolation, KeyRange, KeyValue, Kv, KvError, KvTransaction, RunError, attempts, look,
+    Isolation, KeyRange, KeyValue, Kv, KvError, KvTransaction, LateRanges, RunError, attempts, look,
 };
 use crate::lease::{LeaseRecord, next_in_queue};
 use crate::stage::unstage;
@@ -280,14 +282,29 @@ pub(crate) fn guard<T: KvTransaction>(
     participant: &Participant,
 ) {
     let database = participant.snapshot.database;
-    for range in conflict::ranges(&read_set(participant), MOST_CONFLICT_RANGES) {
-        let page = |number| PageNumber::new(number).unwrap_or(PageNumber::FIRST);
-        let (first, last) = (page(*range.start()), page(*range.end()));
-        transaction.add_read_conflict(keys::pages(database, first, last));
-    }
+    transaction.add_read_conflicts(page_ranges(database, read_set(participant)));
     // The page records of a large commit were written before the step that makes them visible.
     transaction.add_read_conflict(KeyRange::single(&keys::publication(database)));
     let commit = KeyRange::single(&keys::commit(database, id));
     transaction.add_read_conflict(commit.clone());
     transaction.add_write_conflict(commit);
+}
+
+/// The page records of a read set. A connection may have read a whole database: it takes longer to find
+/// the ranges than to commit.
+fn page_ranges(database: DatabaseId, reads: RoaringBitmap) -> LateRanges {
+    let range = move |pages: RangeInclusive<u32>| {
+        let page = |number| PageNumber::new(number).unwrap_or(PageNumber::FIRST);
+        keys::pages(database, page(*pages.start()), page(*pages.end()))
+    };
+    let pages = usize::try_from(reads.len()).unwrap_or(usize::MAX);
+    let longest = range(u32::MAX..=u32::MAX);
+    LateRanges {
+        most: pages.min(MOST_CONFLICT_RANGES),
+        longest: longest.begin.len() + longest.end.len(),
+        ranges: Box::new(move || {
+            let ranges = conflict::ranges(&reads, MOST_CONFLICT_RANGES);
+            ranges.into_iter().map(range).collect()
+        }),
+    }
 }

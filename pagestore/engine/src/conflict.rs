@@ -1,7 +1,5 @@
 //! The conflict check: pure functions over sets of pages.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::ops::RangeInclusive;
 
 use verso_pagestore::{CommitRecord, RoaringBitmap, Version};
@@ -62,7 +60,7 @@ struct Gap {
 
 /// The widest gaps of a set, from left to right.
 fn widest_gaps(pages: &RoaringBitmap, most: usize) -> Vec<Gap> {
-    let mut widest: BinaryHeap<Reverse<Gap>> = BinaryHeap::new();
+    let mut gaps: Vec<Gap> = Vec::new();
     let mut pages = pages.iter();
     let mut before: Option<u32> = None;
     while let Some(run) = pages.next_range() {
@@ -71,23 +69,26 @@ fn widest_gaps(pages: &RoaringBitmap, most: usize) -> Vec<Gap> {
             && let width = after - before - 1
             && width > 0
         {
-            let gap = Gap {
+            gaps.push(Gap {
                 width,
                 before,
                 after,
-            };
-            let is_wide = |Reverse(narrowest): &Reverse<Gap>| gap > *narrowest;
-            if widest.len() < most || widest.peek().is_some_and(is_wide) {
-                widest.push(Reverse(gap));
-            }
-            if widest.len() > most {
-                widest.pop();
+            });
+            if gaps.len() >= 2 * most.max(1) {
+                keep_widest(&mut gaps, most);
             }
         }
     }
-    let mut gaps: Vec<Gap> = widest.into_iter().map(|Reverse(gap)| gap).collect();
+    keep_widest(&mut gaps, most);
     gaps.sort_unstable_by_key(|gap| gap.before);
     gaps
+}
+
+fn keep_widest(gaps: &mut Vec<Gap>, most: usize) {
+    if gaps.len() > most {
+        gaps.select_nth_unstable_by(most, |one, other| other.cmp(one));
+        gaps.truncate(most);
+    }
 }
 
 #[cfg(test)]

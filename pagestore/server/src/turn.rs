@@ -1,7 +1,7 @@
 //! A turn under a lease: the lease and what its transaction starts with, in one request.
 
 use verso_pagestore::{
-    Changes, DatabaseName, LeaseAnswer, LeaseError, LeaseRequest, PageNumber, PageStore,
+    Begun, Changes, DatabaseName, LeaseAnswer, LeaseError, LeaseRequest, PageNumber, PageStore,
     RoaringBitmap, Since, Start,
 };
 
@@ -16,19 +16,22 @@ pub(crate) fn take(
     request: &LeaseRequest,
     begin: Option<(DatabaseName, Option<Since>)>,
 ) -> Result<(LeaseAnswer, Option<Start>), LeaseError> {
-    let answer = store.lease(request)?;
-    let start = match answer {
-        LeaseAnswer::Granted(_) | LeaseAnswer::HandedOver(_) => {
-            begin.and_then(|(name, since)| start(store, &name, since))
-        }
-        LeaseAnswer::Waiting { .. } => None,
+    let Some((name, since)) = begin else {
+        return Ok((store.lease(request)?, None));
     };
-    Ok((answer, start))
+    let (answer, start) = store.lease_and_begin(request, &name, since)?;
+    let begun = match answer {
+        LeaseAnswer::Waiting { .. } => None,
+        LeaseAnswer::Granted(_) | LeaseAnswer::HandedOver(_) => match start {
+            Some(start) => Some(start.begun),
+            // If that fails, the client, which holds the lease, learns why when it begins by itself.
+            None => store.begin(&name, since).ok(),
+        },
+    };
+    Ok((answer, begun.map(|begun| start_on(store, listed(begun)))))
 }
 
-/// `None` if that fails. The client holds the lease, and learns why when it begins by itself.
-fn start(store: &dyn PageStore, name: &DatabaseName, since: Option<Since>) -> Option<Start> {
-    let begun = listed(store.begin(name, since).ok()?);
+fn start_on(store: &dyn PageStore, begun: Begun) -> Start {
     let snapshot = begun.snapshot;
     let wanted = last_changed(&begun.changes).into_iter();
     let wanted = wanted.filter_map(PageNumber::new);
@@ -40,7 +43,7 @@ fn start(store: &dyn PageStore, name: &DatabaseName, since: Option<Since>) -> Op
         wanted => store.read(&snapshot, wanted).unwrap_or_default(),
     };
     let pages = wanted.into_iter().zip(read).collect();
-    Some(Start { begun, pages })
+    Start { begun, pages }
 }
 
 /// The pages of the last commits, as long as they are few.

@@ -56,6 +56,13 @@ struct Interior {
 }
 
 impl Interior {
+    /// Whether a page is one of its children.
+    fn names(&self, page: PageNumber) -> bool {
+        // All of them are looked at, many in one instruction: most often it is none.
+        let children = self.children.iter();
+        children.fold(false, |is_found, child| is_found | (*child == page))
+    }
+
     /// The place of a child, if that is where its scan may go on.
     fn next(&self, child: PageNumber) -> Option<usize> {
         let found = |place: usize| (self.children.get(place) == Some(&child)).then_some(place);
@@ -152,11 +159,9 @@ impl Ahead {
 
     /// Where the interior pages name a page.
     fn position(&self, number: PageNumber) -> Option<(usize, usize)> {
-        let mut interior = self.interior.iter().enumerate();
-        interior.find_map(|(index, it)| {
-            let place = it.children.iter().position(|child| *child == number)?;
-            Some((index, place))
-        })
+        let (index, it) = (self.interior.iter().enumerate()).find(|(_, it)| it.names(number))?;
+        let place = it.children.iter().position(|child| *child == number)?;
+        Some((index, place))
     }
 
     /// The interior page that names a page, which is remembered for longer, and where.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::overlay::Overlay;
 use super::range_set::RangeSet;
-use super::{Direction, Isolation, KeyRange, KeyValue, KvError, Limits, RangeQuery};
+use super::{Direction, Isolation, KeyRange, KeyValue, KvError, LateRanges, Limits, RangeQuery};
 
 /// What a write adds to the size of its transaction beside its bytes, as in FoundationDB
 /// (`MutationRef` and `KeyRangeRef` are counted with their structs).
@@ -53,6 +53,8 @@ struct ConflictSet {
     ordered: OnceCell<RangeSet>,
     /// What is not in order yet.
     added: RefCell<Vec<KeyRange>>,
+    /// What is not even computed yet.
+    late: RefCell<Vec<LateRanges>>,
     /// Bytes of what was added.
     bytes: usize,
 }
@@ -77,6 +79,15 @@ impl ConflictSet {
         }
     }
 
+    fn insert_late(&mut self, ranges: LateRanges) {
+        if self.ordered.get().is_some() {
+            ranges.compute().into_iter().for_each(|it| self.insert(it));
+            return;
+        }
+        self.bytes += ranges.most * (ranges.longest + RANGE_OVERHEAD);
+        self.late.get_mut().push(ranges);
+    }
+
     const fn is_empty(&self) -> bool {
         self.bytes == 0
     }
@@ -84,7 +95,9 @@ impl ConflictSet {
     fn ordered(&self) -> &RangeSet {
         self.ordered.get_or_init(|| {
             let mut ordered = RangeSet::default();
-            for range in self.added.take() {
+            let late = self.late.take();
+            let late = late.into_iter().flat_map(LateRanges::compute);
+            for range in self.added.take().into_iter().chain(late) {
                 ordered.insert(range);
             }
             ordered
@@ -135,6 +148,10 @@ impl WriteBuffer {
 
     pub(super) fn add_read_conflict(&mut self, range: KeyRange) {
         self.reads.insert(range);
+    }
+
+    pub(super) fn add_read_conflicts(&mut self, ranges: LateRanges) {
+        self.reads.insert_late(ranges);
     }
 
     pub(super) fn add_write_conflict(&mut self, range: KeyRange) {

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use verso_pagestore::{Durability, Mark, Version};
 
-pub use range::{Direction, KeyRange, RangeQuery, Until};
+pub use range::{Direction, KeyRange, LateRanges, RangeQuery, Until};
 pub(crate) use retry::attempts;
 pub use retry::{RunError, look, run};
 
@@ -233,6 +233,14 @@ pub trait KvTransaction {
 
     /// Adds a range to the read conflict set, as if it had been read.
     fn add_read_conflict(&mut self, range: KeyRange);
+
+    /// Adds ranges to the read conflict set, which the store need not compute if nothing was
+    /// committed since the transaction began.
+    fn add_read_conflicts(&mut self, ranges: LateRanges) {
+        for range in ranges.compute() {
+            self.add_read_conflict(range);
+        }
+    }
 
     /// Adds a range to the write conflict set, as if it had been written.
     fn add_write_conflict(&mut self, range: KeyRange);

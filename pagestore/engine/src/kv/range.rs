@@ -1,5 +1,7 @@
 //! Ranges of keys.
 
+use std::fmt;
+
 /// The longest key that any store takes, in bytes.
 const LONGEST_KEY: usize = 10_000;
 
@@ -145,6 +147,33 @@ impl RangeQuery {
             last.is_some_and(|(_, value)| value.first() != Some(&until.other_than))
         };
         found.len() >= self.limit || self.until.is_some_and(is_end)
+    }
+}
+
+/// Ranges that are not computed before somebody needs them.
+pub struct LateRanges {
+    /// There are no more than so many.
+    pub most: usize,
+    /// No range has a begin and an end of more bytes together.
+    pub longest: usize,
+    /// Computes them. None is empty.
+    pub ranges: Box<dyn FnOnce() -> Vec<KeyRange> + Send>,
+}
+
+impl LateRanges {
+    /// The ranges.
+    #[must_use]
+    pub fn compute(self) -> Vec<KeyRange> {
+        (self.ranges)()
+    }
+}
+
+impl fmt::Debug for LateRanges {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("LateRanges")
+            .field("most", &self.most)
+            .finish_non_exhaustive()
     }
 }
 

@@ -14,7 +14,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use verso_engine::kv::{
-    Direction, Isolation, KeyRange, KeyValue, Kv, KvError, KvTransaction, RangeQuery, Until,
+    Direction, Isolation, KeyRange, KeyValue, Kv, KvError, KvTransaction, LateRanges, RangeQuery,
+    Until,
 };
 use verso_pagestore::Version;
 
@@ -357,7 +358,12 @@ fn run<K: Kv>(kv: &K, ops: &[(usize, Op)]) -> usize {
                 true
             }
             Op::AddReadConflict(range) => {
-                current.transaction.add_read_conflict(range.clone());
+                // Both ways of saying it mean the same.
+                if current.reads.len().is_multiple_of(2) {
+                    current.transaction.add_read_conflict(range.clone());
+                } else {
+                    current.transaction.add_read_conflicts(late(range.clone()));
+                }
                 current.reads.push(range.clone());
                 true
             }
@@ -418,4 +424,12 @@ fn sqlite_agrees_with_the_model() {
 fn sqlite_that_flushes_often_agrees_with_the_model() {
     let (kv, _directory) = crate::support::sqlite_with_short_tail();
     check(|| kv.clone(), 1000);
+}
+
+fn late(range: KeyRange) -> LateRanges {
+    LateRanges {
+        most: 1,
+        longest: range.begin.len() + range.end.len(),
+        ranges: Box::new(move || vec![range]),
+    }
 }

@@ -168,7 +168,6 @@ impl PageStore for Metered {
         Ok(answer)
     }
 
-    // A node takes it apart (`turn.rs`), so that what it remembers is asked first.
     fn lease_and_begin(
         &self,
         request: &LeaseRequest,

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use verso_cache::PageCache;
 use verso_pagestore::{
-    BeginError, Begun, DatabaseId, DatabaseName, PageNumber, PageStore, ReadError, Since, Snapshot,
-    VersionedPage,
+    BeginError, Begun, DatabaseId, DatabaseName, LeaseAnswer, LeaseError, LeaseRequest, PageNumber,
+    PageStore, ReadError, Since, Snapshot, Start, VersionedPage,
 };
 
 use crate::operations::cache;
@@ -137,6 +137,30 @@ impl Warm {
             Err(_) => self.databases.forget_name(name),
         }
         begun
+    }
+
+    /// A turn: what the store tells of the newest state with the lease is learnt as from a begin.
+    fn take_turn(
+        &self,
+        request: &LeaseRequest,
+        name: &DatabaseName,
+        since: Option<Since>,
+    ) -> Result<(LeaseAnswer, Option<Start>), LeaseError> {
+        let known = self.databases.newest(name).or(since);
+        let asked = Instant::now();
+        let (answer, start) = self.store.lease_and_begin(request, name, known)?;
+        let start = start.and_then(|Start { begun, pages }| {
+            self.drop_lost(self.databases.learn(name, known, &begun, asked));
+            let snapshot = begun.snapshot;
+            let changes = if known == since {
+                begun.changes
+            } else {
+                self.databases.changes(since, &snapshot)?
+            };
+            let begun = Begun { snapshot, changes };
+            Some(Start { begun, pages })
+        });
+        Ok((answer, start))
     }
 
     /// Pages of a snapshot, those that are not known from the store.

@@ -1,11 +1,11 @@
-//! The page store in front of a page store: what is not a begin or a read goes through.
+//! The page store in front of a page store: what is not a begin, a read or a commit goes through.
 
 use verso_pagestore::{
     BeginError, Begun, Bound, CatalogueError, CommitError, CommitId, CommitOutcome, CommitRecord,
     CommitRequest, CopyBegun, DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, Lease,
     LeaseAnswer, LeaseError, LeaseRequest, LoadError, Moment, MomentError, Origin, PageCount,
     PageNumber, PageSize, PageStore, PageWrite, Place, ReadError, Recent, RecordPosition, Since,
-    Snapshot, StoreError, VerifyReport, Version, VersionedPage,
+    Snapshot, Start, StoreError, VerifyReport, Version, VersionedPage,
 };
 
 use super::Warm;
@@ -57,6 +57,15 @@ impl PageStore for Warm {
 
     fn lease(&self, request: &LeaseRequest) -> Result<LeaseAnswer, LeaseError> {
         self.store.lease(request)
+    }
+
+    fn lease_and_begin(
+        &self,
+        request: &LeaseRequest,
+        name: &DatabaseName,
+        since: Option<Since>,
+    ) -> Result<(LeaseAnswer, Option<Start>), LeaseError> {
+        self.take_turn(request, name, since)
     }
 
     fn renew_lease(&self, lease: &Lease) -> Result<(), LeaseError> {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use verso_pagestore::{BeginError, Changes, PageStore as _, Snapshot};
+use verso_pagestore::{
+    BeginError, Changes, Lease, LeaseAnswer, LeaseId, LeaseRequest, PageStore as _, Snapshot,
+};
 
 use super::support::{HOUR, World, commit, filled, name, page, since, try_commit};
 
@@ -235,4 +237,62 @@ fn commits_go_through() {
     let pages = [page(1)];
     assert!(world.warm.read(&snapshot, &pages).is_ok());
     try_commit(&world.warm, snapshot, &[(1, 8)], 512, 2).expect_err("it lost");
+}
+
+/// The lease of a database, and a place in the queue behind it.
+fn held_and_waiting(world: &World, known: &Snapshot) -> (Lease, LeaseRequest) {
+    let asks = || LeaseRequest {
+        database: known.database,
+        id: LeaseId::random().expect("random numbers"),
+        time_to_live: HOUR,
+        ticket: None,
+        stuck: None,
+    };
+    let LeaseAnswer::Granted(held) = world.store().lease(&asks()).expect("an answer") else {
+        panic!("it is free");
+    };
+    let mut waiting = asks();
+    let turn = world
+        .warm
+        .lease_and_begin(&waiting, &name("a"), Some(since(known)));
+    let Ok((LeaseAnswer::Waiting { ticket, .. }, None)) = turn else {
+        panic!("somebody holds it: {turn:?}");
+    };
+    waiting.ticket = Some(ticket);
+    (held, waiting)
+}
+
+#[test]
+fn the_state_that_comes_with_a_lease_is_learnt() {
+    let world = World::new(1 << 20, HOUR);
+    filled(&*world.store(), "a", 4);
+    let first = world.newest("a");
+    world.read(&first, &[1, 2, 3, 4]).expect("it exists");
+    commit(&*world.store(), "a", &[(2, 8)], 512, 4);
+    let second = world.newest("a");
+    for (round, known) in [(1, first), (2, second), (3, first)] {
+        // Nobody tells the node.
+        let committed = commit(&*world.store(), "a", &[(3, 10 + round)], 512, 4);
+        let (held, waiting) = held_and_waiting(&world, &known);
+        world.store().release_lease(&held).expect("it is its own");
+        let mut start = None;
+        let asked = world.asked(|| {
+            let turn = world
+                .warm
+                .lease_and_begin(&waiting, &name("a"), Some(since(&known)));
+            let Ok((LeaseAnswer::HandedOver(lease), begun)) = turn else {
+                panic!("it was handed over: {turn:?}");
+            };
+            start = begun.map(|start| (lease, start.begun));
+        });
+        assert_eq!(asked, (0, 0));
+        let (lease, begun) = start.expect("it begins");
+        assert_eq!(begun.snapshot.version, committed.version);
+        // What the store itself would answer.
+        let own = world.store().begin(&name("a"), Some(since(&known)));
+        assert_eq!(begun.changes, own.expect("it exists").changes);
+        let asked = world.asked(|| drop(world.read(&begun.snapshot, &[1, 2, 3, 4])));
+        assert_eq!(asked, (0, if round == 1 { 2 } else { 1 }));
+        world.store().release_lease(&lease).expect("it is its own");
+    }
 }

@@ -14,8 +14,8 @@ use verso_pagestore::{
     CommitRequest, CopyBegun, DatabaseEntry, DatabaseId, DatabaseInfo, DatabaseName, Durability,
     Lease, LeaseAnswer, LeaseError, LeaseRequest, LoadError, Moment, MomentError, Origin,
     PageCount, PageNumber, PageSize, PageStore, PageWrite, Participant, Place, ReadError,
-    RecordPosition, RoaringBitmap, Since, Snapshot, StoreError, StoreUrl, VerifyReport, Version,
-    VersionedPage,
+    RecordPosition, RoaringBitmap, Since, Snapshot, Start, StoreError, StoreUrl, VerifyReport,
+    Version, VersionedPage,
 };
 use verso_server::Warm;
 
@@ -241,8 +241,17 @@ impl PageStore for Counted {
         unreachable!("{NOT_ASKED}")
     }
 
-    fn lease(&self, _: &LeaseRequest) -> Result<LeaseAnswer, LeaseError> {
-        unreachable!("{NOT_ASKED}")
+    fn lease(&self, request: &LeaseRequest) -> Result<LeaseAnswer, LeaseError> {
+        self.store().lease(request)
+    }
+
+    fn lease_and_begin(
+        &self,
+        request: &LeaseRequest,
+        name: &DatabaseName,
+        since: Option<Since>,
+    ) -> Result<(LeaseAnswer, Option<Start>), LeaseError> {
+        self.store().lease_and_begin(request, name, since)
     }
 
     fn renew_lease(&self, _: &Lease) -> Result<(), LeaseError> {

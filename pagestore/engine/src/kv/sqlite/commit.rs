@@ -311,10 +311,11 @@ impl Turn<'_> {
 
     /// Why a transaction cannot follow the commits up to `version`.
     fn check(&self, pending: &Pending, version: u64) -> Result<Option<KvError>, KvError> {
-        let reads = pending.buffer.reads();
         match pending.read_version {
             Some(read_version) if read_version > version => Ok(Some(KvError::TooOld)),
-            Some(read_version) if read_version < version => self.check_since(read_version, reads),
+            Some(read_version) if read_version < version => {
+                self.check_since(read_version, pending.buffer.reads())
+            }
             _ => Ok(None),
         }
     }

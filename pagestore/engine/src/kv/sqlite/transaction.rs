@@ -10,7 +10,8 @@ use super::tail::Tail;
 use super::{LIMITS, Store};
 use crate::kv::buffer::WriteBuffer;
 use crate::kv::{
-    Committed, Direction, Isolation, KeyRange, KeyValue, KvError, KvTransaction, RangeQuery,
+    Committed, Direction, Isolation, KeyRange, KeyValue, KvError, KvTransaction, LateRanges,
+    RangeQuery,
 };
 use verso_pagestore::Pass;
 
@@ -204,6 +205,10 @@ impl KvTransaction for SqliteTransaction {
 
     fn add_read_conflict(&mut self, range: KeyRange) {
         self.buffer.add_read_conflict(range);
+    }
+
+    fn add_read_conflicts(&mut self, ranges: LateRanges) {
+        self.buffer.add_read_conflicts(ranges);
     }
 
     fn add_write_conflict(&mut self, range: KeyRange) {
