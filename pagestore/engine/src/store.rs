@@ -60,8 +60,8 @@ impl<K: Kv> PageStore for Engine<K> {
         // Nobody is handed a lease without a place in the queue.
         let since = since.filter(|_| request.ticket.is_some());
         let since = since.filter(|since| since.database == request.database);
-        let begin = since.map(|since| Beginning { name, since });
-        let (answer, begun) = self.ask_for_lease(request, begin)?;
+        let turn = since.map(|since| Beginning { name, since });
+        let (answer, begun) = self.ask_for_lease(request, turn)?;
         // Which ones are wanted is known later, and each is one read then as now.
         let pages = Vec::new();
         Ok((answer, begun.map(|begun| Start { begun, pages })))

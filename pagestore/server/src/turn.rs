@@ -14,9 +14,9 @@ const MOST_PAGES: u64 = 8;
 pub(crate) fn take(
     store: &dyn PageStore,
     request: &LeaseRequest,
-    begin: Option<(DatabaseName, Option<Since>)>,
+    turn: Option<(DatabaseName, Option<Since>)>,
 ) -> Result<(LeaseAnswer, Option<Start>), LeaseError> {
-    let Some((name, since)) = begin else {
+    let Some((name, since)) = turn else {
         return Ok((store.lease(request)?, None));
     };
     let (answer, start) = store.lease_and_begin(request, &name, since)?;

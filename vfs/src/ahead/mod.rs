@@ -60,7 +60,8 @@ impl Interior {
     fn names(&self, page: PageNumber) -> bool {
         // All of them are looked at, many in one instruction: most often it is none.
         let children = self.children.iter();
-        children.fold(false, |is_found, child| is_found | (*child == page))
+        let found: u32 = children.map(|child| u32::from(*child == page)).sum();
+        found > 0
     }
 
     /// The place of a child, if that is where its scan may go on.

@@ -37,11 +37,11 @@ impl<K: Kv> Engine<K> {
     pub(crate) fn ask_for_lease(
         &self,
         request: &LeaseRequest,
-        begin: Option<Beginning<'_>>,
+        turn: Option<Beginning<'_>>,
     ) -> Result<(LeaseAnswer, Option<Begun>), LeaseError> {
         let database = request.database;
         loop {
-            let (lease, left) = match self.ask_once(request, begin)? {
+            let (lease, left) = match self.ask_once(request, turn)? {
                 Attempt::HandedOver { lease, begun } => {
                     return Ok((LeaseAnswer::HandedOver(lease), begun));
                 }
@@ -73,12 +73,12 @@ impl<K: Kv> Engine<K> {
     fn ask_once(
         &self,
         request: &LeaseRequest,
-        begin: Option<Beginning<'_>>,
+        turn: Option<Beginning<'_>>,
     ) -> Result<Attempt, LeaseError> {
         // Before anything is read: what is committed from now on may be seen or not.
-        let mark = begin.and_then(|_| self.kv.mark());
+        let mark = turn.and_then(|_| self.kv.mark());
         let result = run(&self.kv, DURABILITY, |transaction| {
-            self.try_lease(transaction, request, begin)
+            self.try_lease(transaction, request, turn)
         });
         self.finish(result.map(|(mut attempt, committed)| {
             match &mut attempt {
@@ -99,14 +99,14 @@ impl<K: Kv> Engine<K> {
         &self,
         transaction: &mut K::Transaction,
         request: &LeaseRequest,
-        begin: Option<Beginning<'_>>,
+        turn: Option<Beginning<'_>>,
     ) -> Result<Attempt, RunError<LeaseError>> {
         let LeaseRequest { database, id, .. } = *request;
         let Looked {
             record,
             queue,
             news,
-        } = self.look_around(transaction, database, begin)?;
+        } = self.look_around(transaction, database, turn)?;
         if record.is_held_by(id) {
             // It was handed over, or an earlier request took effect, whose answer was lost. That
             // may have made a second ticket.
@@ -115,8 +115,8 @@ impl<K: Kv> Engine<K> {
                 transaction.clear(&keys::ticket(database, place.ticket));
             }
             let mut attempt = granted(database, record);
-            if let (Attempt::HandedOver { begun, .. }, Some(begin)) = (&mut attempt, begin) {
-                *begun = self.begin_turn(transaction, begin, &news)?;
+            if let (Attempt::HandedOver { begun, .. }, Some(turn)) = (&mut attempt, turn) {
+                *begun = self.begin_turn(transaction, turn, &news)?;
             }
             return Ok(attempt);
         }
@@ -184,14 +184,14 @@ impl<K: Kv> Engine<K> {
         &self,
         transaction: &mut K::Transaction,
         database: DatabaseId,
-        begin: Option<Beginning<'_>>,
+        turn: Option<Beginning<'_>>,
     ) -> Result<Looked, RunError<E>> {
         let lease = KeyRange::single(&keys::lease(database));
         let mut queries = vec![
             RangeQuery::first(1, lease.clone()),
             RangeQuery::first(LeaseAnswer::MOST_AHEAD, keys::queue(database)),
         ];
-        queries.extend(begin.map(|begin| news_since(begin.since, MOST_CHANGES)));
+        queries.extend(turn.map(|turn| news_since(turn.since, MOST_CHANGES)));
         let mut answers = transaction
             .ranges(&queries, Isolation::Snapshot)?
             .into_iter();

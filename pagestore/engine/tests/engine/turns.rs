@@ -42,7 +42,9 @@ fn waits(store: &dyn PageStore, known: &Snapshot) -> LeaseRequest {
 fn handed_over(answer: LeaseAnswer) -> Lease {
     match answer {
         LeaseAnswer::HandedOver(lease) => lease,
-        other => panic!("it was handed over: {other:?}"),
+        LeaseAnswer::Granted(_) | LeaseAnswer::Waiting { .. } => {
+            panic!("it was handed over: {answer:?}")
+        }
     }
 }
 
