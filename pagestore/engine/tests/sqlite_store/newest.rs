@@ -3,11 +3,12 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use verso_engine::kv::sqlite::SqliteKv;
-use verso_engine::kv::{Kv, KvTransaction as _};
+use verso_engine::kv::{Isolation, KeyRange, Kv, KvError, KvTransaction, LateRanges};
 use verso_pagestore::{Durability, Mark};
 
 use crate::support::{child, get, open, playing, put};
@@ -185,4 +186,51 @@ fn no_commit_that_was_acknowledged_is_overlooked() {
         assert!(confirmed > 0);
     });
     assert_eq!(begin(&kv).0, acknowledged.load(Ordering::SeqCst));
+}
+
+/// Ranges that tell when somebody wants to know them.
+fn late(key: &'static [u8], computed: &Arc<AtomicU64>) -> LateRanges {
+    let computed = Arc::clone(computed);
+    LateRanges {
+        most: 1,
+        longest: 2 * key.len() + 1,
+        ranges: Box::new(move || {
+            computed.fetch_add(1, Ordering::Relaxed);
+            vec![KeyRange::single(key)]
+        }),
+    }
+}
+
+#[test]
+fn late_ranges_are_computed_only_after_others_committed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.db");
+    let (kv, other) = (open(&path), open(&path));
+    put(&kv, b"a", b"0", Durability::Normal).unwrap();
+    let computed = Arc::new(AtomicU64::new(0));
+    let mut expected = 0;
+    for (overtaken, result) in [
+        (None, Ok(())),
+        (Some(b"b"), Ok(())),
+        (None, Ok(())),
+        (Some(b"a"), Err(KvError::Conflict)),
+    ] {
+        let mut transaction = kv.begin().unwrap();
+        get_in(&mut transaction, b"c");
+        transaction.add_read_conflicts(late(b"a", &computed));
+        transaction.set(b"d", b"1");
+        if let Some(key) = overtaken {
+            put(&other, key, b"2", Durability::Normal).unwrap();
+            expected += 1;
+        }
+        let committed = transaction.commit(Durability::Normal);
+        assert_eq!(committed.map(|_| ()), result, "{overtaken:?}");
+        assert_eq!(computed.load(Ordering::Relaxed), expected, "{overtaken:?}");
+    }
+}
+
+/// Reads a key, so that the transaction has a snapshot.
+fn get_in(transaction: &mut impl KvTransaction, key: &[u8]) {
+    let value = transaction.get(key, Isolation::Snapshot);
+    assert_eq!(value, Ok(None));
 }
